@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+// Messages of the control socket (AF_UNIX, SOCK_SEQPACKET). One message is one packet; every kind
+// has one fixed size; integers are in host order, since both ends share a kernel. A peer that sends
+// another magic, version, kind or size gets a Reply with EPROTO and is disconnected.
+//
+// Whoever changes a struct changes kVersion. Reserved fields are sent as zero and refused
+// otherwise, so that a later version may give them a meaning.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace subset::protocol {
+
+inline constexpr uint32_t kMagic = 0x53425553;  // "SUBS" in memory on a little-endian machine
+inline constexpr uint16_t kVersion = 1;
+inline constexpr char kDefaultSocketPath[] = "/run/subset/subsetd.sock";
+inline constexpr size_t kMaxMessage = 512;  // no message is larger
+
+enum class Kind : uint16_t {
+  Register = 1,  // shim -> daemon, one descriptor: the bound (UDP) or listening (TCP) socket
+  Leave = 2,     // shim -> daemon, one descriptor: a member that leaves its group
+  Query = 3,     // shim -> daemon, one descriptor: what was assigned to this socket?
+  Status = 4,    // command -> daemon, answered by a Document
+  Change = 5,    // command -> daemon: drain, resume, weight, mode, activate, abandon
+  Follow = 6,    // command -> daemon: answered by a stream of Event
+  Reply = 100,
+  Document = 101,  // one descriptor: a sealed memfd with JSON text
+  Event = 102,
+};
+
+struct Header {
+  uint32_t magic = kMagic;
+  uint16_t version = kVersion;
+  Kind kind{};
+  uint32_t size = 0;  // of the whole message
+  uint32_t reserved = 0;
+};
+
+// Register::flags
+inline constexpr uint8_t kElastic = 1u << 0;       // SUBSET=auto: the total follows the lineages
+inline constexpr uint8_t kModeGiven = 1u << 1;     // the mode was asked for, not defaulted
+inline constexpr uint8_t kVacancyGiven = 1u << 2;  // the same of vacancy
+inline constexpr uint8_t kMustJoin = 1u << 3;      // SUBSET_FALLBACK=fail: useless once I have gone
+inline constexpr uint8_t kWeightGiven = 1u << 4;   // the same of weight
+
+struct Register {
+  Header header{.kind = Kind::Register, .size = sizeof(Register)};
+  uint64_t lineage = 0;   // not 0
+  uint32_t total = 0;     // 1 to kMaxTotal; 0 with kElastic
+  uint32_t instance = 0;  // below total, or kAnyInstance
+  uint32_t weight = 0;    // 1 to kMaxWeight
+  uint8_t mode = 0;       // subset::Mode
+  uint8_t vacancy = 0;    // subset::Vacancy
+  uint8_t conflict = 0;   // subset::Conflict
+  uint8_t flags = 0;
+  uint64_t reserved[4] = {};
+};
+
+// Leave and Query: the descriptor says it all.
+struct OfSocket {
+  Header header{.size = sizeof(OfSocket)};
+  uint64_t reserved[2] = {};
+};
+
+struct Status {
+  Header header{.kind = Kind::Status, .size = sizeof(Status)};
+  uint64_t reserved[2] = {};
+};
+
+struct Follow {
+  Header header{.kind = Kind::Follow, .size = sizeof(Follow)};
+  uint64_t reserved[2] = {};
+};
+
+enum class Verb : uint16_t { Drain = 1, Resume, Weight, SetMode, Activate, Abandon };
+
+struct Change {
+  Header header{.kind = Kind::Change, .size = sizeof(Change)};
+  Verb verb{};
+  uint16_t reserved0 = 0;
+  uint32_t instance = kAll;  // or every instance of the group
+  uint32_t value = 0;        // the weight, or the mode
+  uint32_t reserved1 = 0;
+  char group[200] = {};  // the group's id, NUL-terminated
+  uint64_t reserved2[2] = {};
+
+  static constexpr uint32_t kAll = 0xffffffffu;
+};
+
+struct Reply {
+  Header header{.kind = Kind::Reply, .size = sizeof(Reply)};
+  int32_t error = 0;  // an errno, or 0
+  uint32_t total = 0;
+  uint32_t instance = 0;
+  uint32_t member = 0;  // ordinal of the socket within its instance
+  char text[240] = {};  // for people: why it failed, or a warning beside error 0; NUL-terminated
+};
+
+struct Document {
+  Header header{.kind = Kind::Document, .size = sizeof(Document)};
+  uint64_t bytes = 0;  // length of the text in the memfd
+};
+
+struct Event {
+  Header header{.kind = Kind::Event, .size = sizeof(Event)};
+  char json[480] = {};  // one object, NUL-terminated
+};
+
+static_assert(sizeof(Header) == 16);
+static_assert(sizeof(Register) == 72);
+static_assert(sizeof(OfSocket) == 32);
+static_assert(sizeof(Status) == 32);
+static_assert(sizeof(Change) == 248);
+static_assert(sizeof(Reply) == 272);
+static_assert(sizeof(Document) == 24);
+static_assert(sizeof(Event) == 496);
+static_assert(std::is_trivially_copyable_v<Register> && std::is_trivially_copyable_v<Change> &&
+              std::is_trivially_copyable_v<Reply> && std::is_trivially_copyable_v<Event>);
+
+}  // namespace subset::protocol
