@@ -52,6 +52,9 @@ std::string group_id(const GroupKey& key, uint32_t own_netns_inode);
 // A set of CPUs; cpulist() is the kernel's notation, "0-1,4".
 class CpuSet {
  public:
+  // One more than the largest number of a CPU: none above is added, whatever a message claims.
+  static constexpr uint32_t kLimit = 1 << 16;
+
   void add(uint32_t cpu);
   bool contains(uint32_t cpu) const;
   bool empty() const;
