@@ -42,7 +42,7 @@ class Loop {
   ~Loop();
 
   // Calls `ready` each time that fd is (level-triggered) ready for one of `events`. The caller
-  // keeps the fd open until the Handle is gone.
+  // keeps the fd open until the Handle is gone; one that is not open gets POLLNVAL, once.
   Handle watch(int fd, uint32_t events, Ready ready);
 
   // Once, after `delay`; or again and again, every `period`.
@@ -53,7 +53,12 @@ class Loop {
   // one round asked for is done once.
   void at_end_of_round(std::function<void()> call);
 
-  // Runs until stop(). Errors of the ring itself end it.
+  // Closes on a worker of the kernel. For descriptors that came from a stranger: their close may
+  // wait (FUSE answers a flush when it likes, SO_LINGER waits for the other end).
+  void close_aside(Fd fd);
+
+  // Runs until stop(); one called while nothing runs ends the next run at its first round. Errors
+  // of the ring itself end it too.
   Result<void> run();
   void stop();
 
