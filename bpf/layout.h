@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * What the BPF programs and the daemon both read: map values, constants, events. Fixed-width fields,
+ * explicit padding, natural alignment. What is pinned or kept in tags outlives a daemon, so whoever
+ * changes a struct marked "kept" raises SUBSET_LAYOUT: a daemon refuses pins of another layout.
+ */
+#ifndef SUBSET_BPF_LAYOUT_H
+#define SUBSET_BPF_LAYOUT_H
+
+#ifdef __cplusplus
+#include <linux/types.h>
+#endif
+
+#define SUBSET_LAYOUT 1
+
+/* A slot that names nobody: the share is refused, or there is no member at all. */
+#define SUBSET_NO_SLOT 0xffffu
+
+/* Members that least mode compares; where there are more, it takes two at random. */
+#define SUBSET_SCAN 64u
+
+/* Members that a search for any living one tries. */
+#define SUBSET_TRIES 16u
+
+/* CPUs that have a domain of their own; further ones share these. */
+#define SUBSET_CPUS 1024u
+
+/* Open connections of all listeners of the machine are counted in one array of this many counters;
+ * counter 0 belongs to nobody. */
+#define SUBSET_COUNTERS 65536u
+
+/* Values of subset::Mode (protocol/policy.h), which BPF cannot include. */
+enum subset_mode {
+	SUBSET_HASH = 0,
+	SUBSET_SOURCE = 1,
+	SUBSET_RANDOM = 2,
+	SUBSET_CPU = 3,
+	SUBSET_NUMA = 4,
+	SUBSET_LEAST = 5,
+};
+
+struct subset_open {
+	__u64 connections[SUBSET_COUNTERS];
+};
+
+/* What one CPU counted for one slot. Kept. Each selection of a new flow is exactly one of home and
+ * alternative; a migration (TCP, a listener closed) is none of them. */
+struct subset_slot_count {
+	__u64 home;
+	__u64 alternative;
+	__u64 migrated;
+	__u64 padding;
+};
+
+/* One entry of the counts map, of one CPU: the group's own, then its slots'. Kept. */
+struct subset_cpu_count {
+	__u64 kernel;
+	__u64 refused;
+	__u64 padding[2];
+	struct subset_slot_count slot[];
+};
+
+/* One row of the steering table: of all its buckets the first `buckets` are in use. */
+struct subset_row {
+	__u32 buckets;
+	__u32 padding;
+	__u16 slot[];
+};
+
+/* A member that may be selected. */
+struct subset_candidate {
+	__u16 slot;
+	__u16 weight;
+	__u32 counter; /* of its open connections */
+};
+
+/* All members that may be selected: what least mode compares, and where a flow goes whose member has
+ * just died. */
+struct subset_candidates {
+	__u32 count;
+	__u32 padding;
+	struct subset_candidate member[];
+};
+
+/* The tag of a member socket (sk_storage): what a daemon that starts must learn about it. Kept. */
+struct subset_tag {
+	__u64 group; /* serial of its group */
+	__u64 lineage;
+	__u64 since_ns; /* CLOCK_REALTIME */
+	__u64 generation;
+	__u32 total; /* of its generation */
+	__u32 instance;
+	__u32 ordinal;
+	__u32 slot;
+	__s32 pid;
+	__u32 counter;    /* of its open connections; 0: not counted */
+	char command[16]; /* comm(5), NUL-terminated */
+};
+
+/* The tag of a listener that its accepted sockets inherit (sk_storage, BPF_F_CLONE). Kept. */
+struct subset_connection {
+	__u32 counter;
+	__u32 counted; /* this very socket was counted as open */
+};
+
+/* One record of the socket iterator. */
+struct subset_sample {
+	__u64 cookie;
+	__u64 queue_bytes;
+	__u64 queue_limit_bytes;
+	__u64 drops;
+	__u32 backlog;
+	__u32 backlog_limit;
+	struct subset_tag tag;
+};
+
+/* What the daemon writes into a running program. */
+struct subset_control {
+	__u32 active; /* the copy of the table that is in force: 0 or 1 */
+	__u32 told;   /* a notice was sent; the daemon re-arms it */
+};
+
+/* A notice in the ring buffer: the program of this group met an empty slot. */
+struct subset_notice {
+	__u64 group;
+	__u32 slot;
+	__u32 padding;
+};
+
+#endif /* SUBSET_BPF_LAYOUT_H */

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * The arithmetic of the selection, compiled for BPF and for the host, where it is unit-tested.
+ */
+#ifndef SUBSET_BPF_SELECT_H
+#define SUBSET_BPF_SELECT_H
+
+#include "bpf/layout.h"
+
+/* Maps a hash to 0 … n-1 evenly, by multiplication instead of division (the kernel's
+ * reciprocal_scale). Uses the hash's high bits. n = 0 gives 0. */
+static inline __u32 subset_scale(__u32 hash, __u32 n)
+{
+	return (__u32)(((__u64)hash * n) >> 32);
+}
+
+/* Mixes the bits of a word (the finalizer of MurmurHash3): every input bit changes every output bit
+ * with probability one half. */
+static inline __u32 subset_mix(__u32 word)
+{
+	word ^= word >> 16;
+	word *= 0x85ebca6bu;
+	word ^= word >> 13;
+	word *= 0xc2b2ae35u;
+	word ^= word >> 16;
+	return word;
+}
+
+/* Hash of a client's address alone, one word (IPv4) or four. The seed keeps clients from choosing
+ * their member. */
+static inline __u32 subset_hash_words(const __u32 *words, __u32 count, __u32 seed)
+{
+	__u32 hash = seed;
+
+	for (__u32 i = 0; i < count; i++)
+		hash = subset_mix(hash ^ words[i]) + 0x9e3779b9u;
+	return subset_mix(hash);
+}
+
+/* Index in the rows map: two copies of `domains` rows. */
+static inline __u32 subset_row_index(__u32 copy, __u32 domains, __u32 domain)
+{
+	return copy * domains + domain;
+}
+
+/* Keeps the compiler from turning masks back into branches. */
+#define subset_opaque(variable) __asm__ volatile("" : "+r"(variable))
+
+/* start + step, wrapped around at n; step < n <= 2^30. Without a branch: in the verifier's eyes each
+ * turn of a loop has one path then, and a program loads in a tenth of the time. */
+static inline __u32 subset_wrap(__u32 start, __u32 step, __u32 n)
+{
+	__u32 at = start + step;
+	__u32 below = (__u32)((__s32)(at - n) >> 31); /* all ones if at < n */
+
+	subset_opaque(below);
+	return at - (n & ~below);
+}
+
+/* All ones if a has fewer open connections for its weight than b, else 0. Compares a/wa < b/wb
+ * without dividing: counts below 2^32, weights to 1000. Without a branch, as above. */
+static inline __u64 subset_less_loaded(__u64 open_a, __u32 weight_a, __u64 open_b, __u32 weight_b)
+{
+	__u64 less = (__u64)((__s64)(open_a * weight_b - open_b * weight_a) >> 63);
+
+	subset_opaque(less);
+	return less;
+}
+
+/* a where the mask is all ones, b where it is 0. */
+static inline __u64 subset_choose(__u64 mask, __u64 a, __u64 b)
+{
+	return b ^ ((a ^ b) & mask);
+}
+
+#endif /* SUBSET_BPF_SELECT_H */

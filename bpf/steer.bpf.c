@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Picks the member for each datagram (UDP) and each new connection (TCP) of one group.
+ *
+ * `enter` is attached to the group's sockets and does nothing but jump to `steer`. The daemon has no
+ * socket to attach another program with (it must not keep a member's descriptor), so whatever
+ * changes later (mode, size of the table, a new version of this file) is a new `steer`, loaded
+ * beside the old one and published by one store into `stage`.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/layout.h"
+#include "bpf/select.h"
+
+/* The state of a connection request, as bpf_sock shows it. */
+#define TCP_NEW_SYN_RECV 12
+
+/* The sizes of the maps are those of the group; the daemon sets them before it loads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} stage SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} members SEC(".maps");
+
+/* A socket cannot be moved to a larger array without a descriptor of it, so a group that outgrows
+ * `members` gets a second array: slots from `first_slots` on. */
+struct {
+	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} more_members SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* CPUs */
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct subset_cpu_count));
+} counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2); /* copies × domains */
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct subset_row));
+} rows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2); /* copies */
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct subset_candidates));
+} candidates SEC(".maps");
+
+/* Of each slot: the counter of its listener's open connections (TCP). */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} slot_counters SEC(".maps");
+
+/* The rest is shared by all groups: see watch.bpf.c. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} notices SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct subset_open);
+} open_connections SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u64);
+	__type(value, __u32);
+} migrated_connections SEC(".maps");
+
+/* Constants of this group: the JIT sees their values, and dead branches are gone. */
+const volatile __u64 group;
+const volatile __u32 mode;
+const volatile __u32 domains = 1;
+const volatile __u32 row_capacity;
+const volatile __u32 first_slots; /* size of `members` */
+const volatile __u32 slots;       /* with those of `more_members` */
+const volatile __u32 seed;  /* of source mode's hash */
+const volatile bool is_tcp;
+const volatile bool refuse_vacant;
+const volatile __u16 domain_of_cpu[SUBSET_CPUS];
+
+struct subset_control control;
+
+static const __u32 zero = 0;
+
+/* The client's address: of the packet, or, where a connection migrates, of its socket, since there
+ * is no packet then. */
+static __always_inline __u32 hash_source(struct sk_reuseport_md *ctx)
+{
+	struct bpf_sock *migrating = ctx->migrating_sk;
+	__u32 words[4] = {};
+
+	if (migrating) {
+		words[0] = migrating->dst_ip4;
+		if (migrating->family == 2 /* AF_INET */)
+			return subset_hash_words(words, 1, seed);
+		words[0] = migrating->dst_ip6[0];
+		words[1] = migrating->dst_ip6[1];
+		words[2] = migrating->dst_ip6[2];
+		words[3] = migrating->dst_ip6[3];
+		return subset_hash_words(words, 4, seed);
+	}
+	if (ctx->eth_protocol == bpf_htons(ETH_P_IP)) {
+		if (bpf_skb_load_bytes_relative(ctx, offsetof(struct iphdr, saddr), words, 4,
+						BPF_HDR_START_NET))
+			return ctx->hash;
+		return subset_hash_words(words, 1, seed);
+	}
+	if (bpf_skb_load_bytes_relative(ctx, offsetof(struct ipv6hdr, saddr), words, 16,
+					BPF_HDR_START_NET))
+		return ctx->hash;
+	return subset_hash_words(words, 4, seed);
+}
+
+static __always_inline __u32 hash_of(struct sk_reuseport_md *ctx)
+{
+	if (mode == SUBSET_SOURCE)
+		return hash_source(ctx);
+	if (mode == SUBSET_RANDOM)
+		return bpf_get_prandom_u32();
+	return ctx->hash;
+}
+
+static __always_inline __u32 domain_here(void)
+{
+	if (mode != SUBSET_CPU && mode != SUBSET_NUMA)
+		return 0;
+	return domain_of_cpu[bpf_get_smp_processor_id() & (SUBSET_CPUS - 1)];
+}
+
+/* What the table says. */
+static __always_inline __u32 home_slot(__u32 copy, __u32 hash)
+{
+	__u32 index = subset_row_index(copy, domains, domain_here());
+	struct subset_row *row = bpf_map_lookup_elem(&rows, &index);
+	__u32 bucket;
+
+	if (!row)
+		return SUBSET_NO_SLOT;
+	bucket = subset_scale(hash, row->buckets);
+	if (bucket >= row_capacity)
+		return SUBSET_NO_SLOT;
+	return row->slot[bucket];
+}
+
+/* Of all members (beyond SUBSET_SCAN: of two random ones) the one with the fewest open connections
+ * for its weight. Starts anywhere, so that equals share. */
+static __always_inline __u32 least_loaded(__u32 copy)
+{
+	struct subset_candidates *all = bpf_map_lookup_elem(&candidates, &copy);
+	struct subset_open *open = bpf_map_lookup_elem(&open_connections, &zero);
+	__u64 best_open = 1, best = SUBSET_NO_SLOT, best_weight = 0; /* 1/0: more than anything */
+	__u32 count, start, steps;
+
+	if (!all || !open)
+		return SUBSET_NO_SLOT;
+	count = all->count;
+	start = subset_scale(bpf_get_prandom_u32(), count);
+	steps = count > SUBSET_SCAN ? 2 : count;
+	for (__u32 i = 0; i < SUBSET_SCAN && i < steps; i++) {
+		__u32 at = count > SUBSET_SCAN ? subset_scale(bpf_get_prandom_u32(), count) :
+						 subset_wrap(start, i, count);
+		struct subset_candidate *member;
+		__u64 here, less;
+
+		if (at >= slots)
+			break;
+		member = &all->member[at];
+		here = open->connections[member->counter % SUBSET_COUNTERS];
+		less = subset_less_loaded(here, member->weight, best_open, best_weight);
+		best = subset_choose(less, member->slot, best);
+		best_weight = subset_choose(less, member->weight, best_weight);
+		best_open = subset_choose(less, here, best_open);
+	}
+	return best;
+}
+
+static __always_inline bool select_slot(struct sk_reuseport_md *ctx, __u32 slot)
+{
+	if (slots == first_slots || slot < first_slots)
+		return !bpf_sk_select_reuseport(ctx, &members, &slot, 0);
+	slot -= first_slots;
+	return !bpf_sk_select_reuseport(ctx, &more_members, &slot, 0);
+}
+
+/* Any living member: the one that the table names has gone, and the daemon does not know yet. */
+static __always_inline __u32 select_alternative(struct sk_reuseport_md *ctx, __u32 copy, __u32 hash)
+{
+	struct subset_candidates *all = bpf_map_lookup_elem(&candidates, &copy);
+	__u32 count, start;
+
+	if (!all)
+		return SUBSET_NO_SLOT;
+	count = all->count;
+	start = subset_scale(subset_mix(hash), count);
+	for (__u32 i = 0; i < SUBSET_TRIES && i < count; i++) {
+		__u32 at = subset_wrap(start, i, count);
+
+		if (at >= slots)
+			break;
+		if (select_slot(ctx, all->member[at].slot))
+			return all->member[at].slot;
+	}
+	return SUBSET_NO_SLOT;
+}
+
+/* One notice until the daemon re-arms: it plans again, for all that is wrong. */
+static __always_inline void tell(__u32 slot)
+{
+	struct subset_notice notice = {.group = group, .slot = slot};
+
+	if (control.told)
+		return;
+	control.told = 1;
+	bpf_ringbuf_output(&notices, &notice, sizeof(notice), 0);
+}
+
+static __always_inline struct subset_cpu_count *counts_here(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&counts, &cpu);
+}
+
+/* An accepted connection that waits in the queue of a closing listener changes its counter; one that
+ * is not yet complete (a request socket) will be counted for the listener that completes it. */
+static __always_inline void move_connection(struct sk_reuseport_md *ctx, __u32 slot)
+{
+	struct bpf_sock *migrating = ctx->migrating_sk;
+	struct subset_open *open = bpf_map_lookup_elem(&open_connections, &zero);
+	__u32 *counter;
+	__u64 cookie;
+
+	if (!migrating || migrating->state == TCP_NEW_SYN_RECV)
+		return;
+	counter = bpf_map_lookup_elem(&slot_counters, &slot);
+	if (!open || !counter || !*counter)
+		return;
+	cookie = bpf_get_socket_cookie(migrating);
+	if (!bpf_map_update_elem(&migrated_connections, &cookie, counter, BPF_ANY))
+		__sync_fetch_and_add(&open->connections[*counter % SUBSET_COUNTERS], 1);
+}
+
+/* Softirqs of one CPU do not interrupt each other: its counters need no atomic addition. */
+static __always_inline void count_selected(struct sk_reuseport_md *ctx, __u32 slot, bool home)
+{
+	struct subset_cpu_count *here = counts_here();
+
+	if (!here || slot >= slots)
+		return;
+	if (is_tcp && ctx->migrating_sk) {
+		here->slot[slot].migrated++;
+		move_connection(ctx, slot);
+	} else if (home) {
+		here->slot[slot].home++;
+	} else {
+		here->slot[slot].alternative++;
+	}
+}
+
+static __always_inline int refuse(void)
+{
+	struct subset_cpu_count *here = counts_here();
+
+	if (here)
+		here->refused++;
+	return SK_DROP;
+}
+
+/* Nothing is selectable: the kernel's own hash, over all sockets of its group. */
+static __always_inline int leave_to_kernel(struct sk_reuseport_md *ctx)
+{
+	struct subset_cpu_count *here = counts_here();
+
+	if (here && !ctx->migrating_sk)
+		here->kernel++;
+	return SK_PASS;
+}
+
+SEC("sk_reuseport/migrate")
+int steer(struct sk_reuseport_md *ctx)
+{
+	__u32 copy = control.active & 1;
+	__u32 hash = hash_of(ctx);
+	__u32 slot = mode == SUBSET_LEAST ? least_loaded(copy) : home_slot(copy, hash);
+
+	if (slot != SUBSET_NO_SLOT) {
+		if (select_slot(ctx, slot)) {
+			count_selected(ctx, slot, true);
+			return SK_PASS;
+		}
+		tell(slot);
+	}
+	if (refuse_vacant)
+		return refuse();
+	slot = select_alternative(ctx, copy, hash);
+	if (slot == SUBSET_NO_SLOT)
+		return leave_to_kernel(ctx);
+	count_selected(ctx, slot, false);
+	return SK_PASS;
+}
+
+SEC("sk_reuseport/migrate")
+int enter(struct sk_reuseport_md *ctx)
+{
+	bpf_tail_call_static(ctx, &stage, 0);
+	return SK_PASS; /* only if `stage` was emptied: as if there were no program */
+}
+
+char _license[] SEC("license") = "GPL";

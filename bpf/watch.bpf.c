@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What is watched once for the whole machine: the tags of all steered sockets with their queues
+ * (read by the sampler, and by a daemon that starts), and the number of open connections of each
+ * listener (read by least mode).
+ */
+#include <linux/bpf.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "bpf/layout.h"
+
+#define TCP_ESTABLISHED 1
+#define TCP_SYN_RECV 3
+#define TCP_CLOSE 7
+#define TCP_LISTEN 10
+#define IPPROTO_UDP 17
+
+/* The few kernel fields that are read; CO-RE finds their offsets in the running kernel. */
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
+struct sock_common {
+	atomic64_t skc_cookie;
+	volatile unsigned char skc_state;
+};
+
+struct numa_drop_counters {
+	atomic_t drops0;
+	atomic_t drops1;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	struct {
+		atomic_t rmem_alloc;
+	} sk_backlog;
+	int sk_rcvbuf;
+	atomic_t sk_drops;
+	struct numa_drop_counters *sk_drop_counters; /* from 6.18 on */
+	__u32 sk_ack_backlog;
+	__u32 sk_max_ack_backlog;
+	__u16 sk_protocol;
+};
+
+struct udp_sock {
+	int forward_deficit;
+};
+
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__bpf_sk_storage_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	struct sock *sk;
+	void *value;
+};
+#pragma clang attribute pop
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct subset_tag);
+} tags SEC(".maps");
+
+/* On listeners; an accepted socket gets a copy when it is made. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct subset_connection);
+} connections SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct subset_open);
+} open_connections SEC(".maps");
+
+/* Connections that waited in the queue of a listener that closed: whose they are now. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, __u32);
+} migrated_connections SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 65536);
+} notices SEC(".maps");
+
+static __always_inline __u64 drops_of(struct sock *sk)
+{
+	__u64 drops = BPF_CORE_READ(sk, sk_drops.counter);
+
+	if (bpf_core_field_exists(sk->sk_drop_counters)) {
+		struct numa_drop_counters *split = BPF_CORE_READ(sk, sk_drop_counters);
+
+		if (split)
+			drops = (__u64)BPF_CORE_READ(split, drops0.counter) +
+				BPF_CORE_READ(split, drops1.counter);
+	}
+	return drops;
+}
+
+/* Bytes that wait to be received (udp_rqueue_get): what the reader has not yet given back to the
+ * socket's account is no longer in the queue. */
+static __always_inline __u64 queued_of(struct sock *sk)
+{
+	int queued = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
+
+	if (BPF_CORE_READ(sk, sk_protocol) == IPPROTO_UDP)
+		queued -= BPF_CORE_READ((struct udp_sock *)sk, forward_deficit);
+	return queued > 0 ? queued : 0;
+}
+
+SEC("iter/bpf_sk_storage_map")
+int sample_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct sock *sk = ctx->sk;
+	struct subset_tag *tag = ctx->value;
+	struct subset_sample sample = {};
+
+	if (!sk || !tag)
+		return 0;
+	sample.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	sample.queue_bytes = queued_of(sk);
+	sample.queue_limit_bytes = BPF_CORE_READ(sk, sk_rcvbuf);
+	sample.drops = drops_of(sk);
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN) {
+		sample.backlog = BPF_CORE_READ(sk, sk_ack_backlog);
+		sample.backlog_limit = BPF_CORE_READ(sk, sk_max_ack_backlog);
+	}
+	sample.tag = *tag;
+	bpf_seq_write(ctx->meta->seq, &sample, sizeof(sample));
+	return 0;
+}
+
+static const __u32 zero = 0;
+
+static __always_inline void add_open(__u32 counter, __s64 change)
+{
+	struct subset_open *open = bpf_map_lookup_elem(&open_connections, &zero);
+
+	if (open)
+		__sync_fetch_and_add(&open->connections[counter % SUBSET_COUNTERS], change);
+}
+
+/* The counters of a listener go up when a connection of its is established and down when that
+ * socket closes, whoever holds it then. */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(count_connections, struct sock *sk, int before, int after)
+{
+	struct subset_connection *connection;
+	__u64 cookie;
+	__u32 *moved;
+
+	if (!(before == TCP_SYN_RECV && after == TCP_ESTABLISHED) && after != TCP_CLOSE)
+		return 0;
+	connection = bpf_sk_storage_get(&connections, sk, 0, 0);
+	if (!connection || !connection->counter)
+		return 0;
+	if (after == TCP_ESTABLISHED) {
+		if (connection->counted) /* by the program of the daemon before this one */
+			return 0;
+		connection->counted = 1;
+		add_open(connection->counter, 1);
+		return 0;
+	}
+	if (!connection->counted)
+		return 0;
+	connection->counted = 0;
+	add_open(connection->counter, -1);
+	cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	moved = cookie ? bpf_map_lookup_elem(&migrated_connections, &cookie) : NULL;
+	if (moved) {
+		add_open(*moved, -1);
+		bpf_map_delete_elem(&migrated_connections, &cookie);
+	}
+	return 0;
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+#include "daemon/kernel/pins.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <memory>
+
+#include "bpf/layout.h"
+
+namespace subset::kernel {
+namespace {
+
+constexpr char kDefaultMount[] = "/sys/fs/bpf";
+constexpr char kGroupPrefix[] = "group-";
+constexpr char kLayoutPrefix[] = "layout-";
+
+bool is_bpffs(const std::string& path) {
+  struct statfs fs {};
+  return statfs(path.c_str(), &fs) == 0 && fs.f_type == BPF_FS_MAGIC;
+}
+
+Result<void> mount_bpffs(const std::string& at) {
+  if (mount("bpf", at.c_str(), "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") != 0)
+    return fail_errno("mount a bpffs at " + at + " (as root: mount -t bpf bpf " + at + ")");
+  return {};
+}
+
+Result<void> ensure_bpffs(const std::string& dir) {
+  const bool in_default = dir.rfind(kDefaultMount, 0) == 0;
+  if (in_default && !is_bpffs(kDefaultMount)) {
+    if (auto mounted = mount_bpffs(kDefaultMount); !mounted) return mounted;
+  }
+  if (auto made = Pins::make_dir(dir); !made) return made;
+  if (is_bpffs(dir)) return {};
+  return mount_bpffs(dir);
+}
+
+Result<void> refuse_other_layouts(const std::string& dir, const std::string& own) {
+  for (const auto& name : Pins::names(dir)) {
+    if (name.rfind(kLayoutPrefix, 0) == 0 && name != own)
+      return fail(EEXIST, dir + "/" + name +
+                              " holds steering of another version of subsetd; take it down with "
+                              "that version's subsetd --teardown, or remove the directory");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> Pins::make_dir(const std::string& path) {
+  if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno("make " + path);
+  return {};
+}
+
+std::vector<std::string> Pins::names(const std::string& dir) {
+  std::vector<std::string> found;
+  std::unique_ptr<DIR, int (*)(DIR*)> open(opendir(dir.c_str()), closedir);
+  if (!open) return found;
+  while (const dirent* entry = readdir(open.get())) {
+    const std::string name = entry->d_name;
+    if (name != "." && name != "..") found.push_back(name);
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+Result<void> Pins::remove_dir(const std::string& path) {
+  for (const auto& name : names(path)) {
+    if (unlink((path + "/" + name).c_str()) != 0 && errno != ENOENT)
+      return fail_errno("remove " + path + "/" + name);
+  }
+  if (rmdir(path.c_str()) != 0 && errno != ENOENT) return fail_errno("remove " + path);
+  return {};
+}
+
+Result<Pins> Pins::open(const std::string& dir) {
+  if (auto mounted = ensure_bpffs(dir); !mounted) return fail(mounted.error(), "pins");
+  const std::string layout = kLayoutPrefix + std::to_string(SUBSET_LAYOUT);
+  if (auto fine = refuse_other_layouts(dir, layout); !fine) return fail(fine.error(), "pins");
+  Fd lock(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!lock) return fail_errno("open " + dir);
+  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
+    return fail(EBUSY, "another subsetd works on " + dir);
+  const std::string root = dir + "/" + layout;
+  if (auto made = make_dir(root); !made) return fail(made.error(), "pins");
+  return Pins(root, std::move(lock));
+}
+
+std::string Pins::group_dir(uint64_t serial) const {
+  char hex[17];
+  snprintf(hex, sizeof hex, "%016llx", static_cast<unsigned long long>(serial));
+  return root_ + "/" + kGroupPrefix + hex;
+}
+
+std::vector<uint64_t> Pins::group_serials() const {
+  std::vector<uint64_t> serials;
+  for (const auto& name : names(root_)) {
+    if (name.rfind(kGroupPrefix, 0) != 0) continue;
+    const char* first = name.data() + sizeof kGroupPrefix - 1;
+    const char* last = name.data() + name.size();
+    uint64_t serial = 0;
+    if (auto [end, error] = std::from_chars(first, last, serial, 16);
+        error == std::errc() && end == last && serial != 0)
+      serials.push_back(serial);
+  }
+  return serials;
+}
+
+}  // namespace subset::kernel

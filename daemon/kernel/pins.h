@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+// Where steering is kept while no daemon runs: a directory of a bpffs.
+//
+//   PIN-DIR/layout-1/                 what watches the machine: maps and a link
+//   PIN-DIR/layout-1/group-<serial>/  what steers one group
+//
+// bpffs holds nothing but BPF objects and directories, so the layout's version is a name: a daemon
+// that finds another `layout-*` refuses to start instead of guessing.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "daemon/base/fd.h"
+#include "daemon/base/result.h"
+
+namespace subset::kernel {
+
+class Pins {
+ public:
+  // Makes the directory (0700), and mounts a bpffs under it where there is none: at /sys/fs/bpf for
+  // the default place, at `dir` itself for any other. Takes a lock that ends with this object or
+  // this process: two daemons on one directory would undo each other (EBUSY).
+  static Result<Pins> open(const std::string& dir);
+
+  const std::string& root() const { return root_; }  // PIN-DIR/layout-1
+  std::string group_dir(uint64_t serial) const;
+  std::vector<uint64_t> group_serials() const;
+
+  static Result<void> make_dir(const std::string& path);
+  // Removes the pins in a directory, and the directory. What is gone already is no error.
+  static Result<void> remove_dir(const std::string& path);
+  static std::vector<std::string> names(const std::string& dir);
+
+ private:
+  Pins(std::string root, Fd lock) : root_(std::move(root)), lock_(std::move(lock)) {}
+  std::string root_;
+  Fd lock_;
+};
+
+}  // namespace subset::kernel

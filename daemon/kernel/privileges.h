@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "daemon/base/result.h"
+
+namespace subset::kernel {
+
+// Keeps CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN and gives up every other capability, in all sets.
+// EPERM where one of the three is not to be had.
+Result<void> drop_capabilities();
+
+}  // namespace subset::kernel

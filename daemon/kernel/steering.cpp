@@ -1,0 +1,566 @@
+// SPDX-License-Identifier: MIT
+#include "daemon/kernel/steering.h"
+
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "daemon/kernel/bpf_call.h"
+#include "steer.skel.h"
+
+namespace subset::kernel {
+namespace {
+
+using Skeleton = std::unique_ptr<steer_bpf, SkeletonDeleter<steer_bpf, steer_bpf__destroy>>;
+
+constexpr uint32_t kMaxSlots = 16384;
+
+uint32_t power_of_two(uint64_t at_least) {
+  uint32_t size = 1;
+  while (size < at_least && size < kMaxSlots) size *= 2;
+  return size;
+}
+
+uint32_t row_bytes(uint32_t capacity) {
+  return static_cast<uint32_t>(sizeof(subset_row)) + (capacity * 2 + 7) / 8 * 8;
+}
+uint32_t counts_bytes(uint32_t slots) {
+  return static_cast<uint32_t>(sizeof(subset_cpu_count) + slots * sizeof(subset_slot_count));
+}
+uint32_t record_bytes(uint32_t slots) {
+  return static_cast<uint32_t>(sizeof(RecordHead) + slots * sizeof(RecordSeat));
+}
+
+uint32_t cpu_count() {
+  static const int count = libbpf_num_possible_cpus();
+  return count > 0 ? static_cast<uint32_t>(count) : 1;
+}
+
+Result<Fd> make_map(bpf_map_type type, const char* name, uint32_t value_size, uint32_t entries) {
+  return checked_fd(bpf_map_create(type, name, sizeof(uint32_t), value_size, entries, nullptr),
+                    std::string("make the map ") + name);
+}
+
+Result<void> pin(int fd, const std::string& path) {
+  return checked(bpf_obj_pin(fd, path.c_str()), "pin " + path);
+}
+
+Result<Fd> get_pin(const std::string& path) {
+  return checked_fd(bpf_obj_get(path.c_str()), "open the pin " + path);
+}
+
+Result<bpf_map_info> info_of(int map_fd) {
+  bpf_map_info info{};
+  uint32_t size = sizeof info;
+  if (auto got = checked(bpf_obj_get_info_by_fd(map_fd, &info, &size), "look at a map"); !got)
+    return fail(got.error(), "steering");
+  return info;
+}
+
+uint32_t program_id(int program_fd) {
+  bpf_prog_info info{};
+  uint32_t size = sizeof info;
+  return bpf_obj_get_info_by_fd(program_fd, &info, &size) == 0 ? info.id : 0;
+}
+
+uint32_t random_seed() {
+  uint32_t seed = 0;
+  if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != sizeof seed) seed = 0x5355u;
+  return seed;
+}
+
+// Names of what belongs to one version of the program.
+std::string versioned(const std::string& dir, const char* what, uint32_t version) {
+  return dir + "/" + what + "-" + std::to_string(version);
+}
+
+}  // namespace
+
+struct Steering::Parts {
+  const Watch* watch = nullptr;
+  std::string dir;
+  uint64_t serial = 0;
+
+  // What outlives a program.
+  Fd stage;
+  Fd members;
+  Fd more_members;  // of a group that outgrew `members`
+  Fd slot_counters;
+  Fd record;
+  std::vector<Fd> counts;  // the last one is counted into
+  uint32_t first_slots = 0;
+  uint32_t slots = 0;
+
+  // What belongs to the program in force.
+  uint32_t version = 0;
+  Fd rows;
+  Fd control;
+  uint32_t row_capacity = 0;
+  uint32_t domains = 1;
+  Shape shape;
+  Skeleton skeleton;  // empty after adopt, until the first publish
+
+  Result<void> make_maps(const Shape& shape);
+  Result<void> grow(const Shape& shape);
+  Result<void> add_slot_maps(uint32_t new_slots);
+  Result<void> find_program();
+  Result<Skeleton> open(const Shape& wanted) const;
+  void specialise(steer_bpf& opened, const Shape& wanted) const;
+  Result<void> share_maps(steer_bpf& opened, const Shape& wanted) const;
+  Result<void> reload(const Shape& wanted, const Table& table);
+  Result<void> pin_version(const steer_bpf& loaded, uint32_t number) const;
+  void unpin_version(uint32_t number) const;
+  Result<void> fill(const steer_bpf& loaded, uint32_t copy, const Shape& shape,
+                    const Table& table) const;
+  uint32_t active_copy() const;
+  std::pair<int, uint32_t> place(Slot slot) const;
+};
+
+// --- making -------------------------------------------------------------------------------------
+
+Result<void> Steering::Parts::add_slot_maps(uint32_t new_slots) {
+  const std::string number = std::to_string(counts.size());
+  auto count = make_map(BPF_MAP_TYPE_ARRAY, "counts", counts_bytes(new_slots), cpu_count());
+  if (!count) return fail(count.error(), "steering");
+  auto counter = make_map(BPF_MAP_TYPE_ARRAY, "slot_counters", sizeof(uint32_t), new_slots);
+  if (!counter) return fail(counter.error(), "steering");
+  auto record_map = make_map(BPF_MAP_TYPE_ARRAY, "record", record_bytes(new_slots), 1);
+  if (!record_map) return fail(record_map.error(), "steering");
+  if (auto done = pin(count->get(), dir + "/counts-" + number); !done) return done;
+  if (auto done = pin(counter->get(), dir + "/slot_counters-" + number); !done) return done;
+  if (auto done = pin(record_map->get(), dir + "/record-" + number); !done) return done;
+  for (uint32_t slot = 0; slot < slots; slot++) {
+    uint32_t value = 0;
+    if (bpf_map_lookup_elem(slot_counters.get(), &slot, &value) == 0)
+      bpf_map_update_elem(counter->get(), &slot, &value, BPF_ANY);
+  }
+  counts.push_back(std::move(*count));
+  slot_counters = std::move(*counter);
+  record = std::move(*record_map);
+  slots = new_slots;
+  return {};
+}
+
+Result<void> Steering::Parts::make_maps(const Shape& wanted) {
+  first_slots = power_of_two(std::max<uint64_t>(64, wanted.slots));
+  auto array = make_map(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "members", sizeof(uint64_t), first_slots);
+  if (!array) return fail(array.error(), "steering");
+  members = std::move(*array);
+  auto programs = make_map(BPF_MAP_TYPE_PROG_ARRAY, "stage", sizeof(uint32_t), 1);
+  if (!programs) return fail(programs.error(), "steering");
+  stage = std::move(*programs);
+  if (auto done = pin(members.get(), dir + "/members"); !done) return done;
+  if (auto done = pin(stage.get(), dir + "/stage"); !done) return done;
+  return add_slot_maps(first_slots);
+}
+
+// A second array, once, with much room. The counters of the first map stay where they are and are
+// added to the new ones': copying them would lose what is counted meanwhile.
+Result<void> Steering::Parts::grow(const Shape& wanted) {
+  const uint32_t wanted_slots = power_of_two(uint64_t{wanted.slots} * 8);
+  if (more_members || wanted_slots <= first_slots)
+    return fail(ENOSPC, "the group has all the members that it can hold, " + std::to_string(slots));
+  auto array = make_map(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "more_members", sizeof(uint64_t),
+                        wanted_slots - first_slots);
+  if (!array) return fail(array.error(), "grow");
+  if (auto done = pin(array->get(), dir + "/more_members"); !done) return done;
+  more_members = std::move(*array);
+  return add_slot_maps(wanted_slots);
+}
+
+Result<std::unique_ptr<Steering>> Steering::create(const Pins& pins, const Watch& watch,
+                                                   uint64_t serial, const Shape& shape) {
+  std::unique_ptr<Steering> steering(new Steering);
+  steering->parts_ = std::make_unique<Parts>();
+  Parts& parts = *steering->parts_;
+  parts.watch = &watch;
+  parts.serial = serial;
+  parts.dir = pins.group_dir(serial);
+  auto made = Pins::make_dir(parts.dir);
+  if (made) made = parts.make_maps(shape);
+  if (made) made = parts.reload(shape, Table{});
+  if (!made) {
+    (void)Pins::remove_dir(parts.dir);
+    return fail(made.error(), "make a group");
+  }
+  return steering;
+}
+
+// --- adopting -----------------------------------------------------------------------------------
+
+// Which of the pinned versions is in force: the one whose program is in the stage. A daemon that
+// was killed between pinning and publishing leaves another one behind.
+Result<void> Steering::Parts::find_program() {
+  uint32_t zero = 0;
+  uint32_t staged = 0;
+  if (auto got = checked(bpf_map_lookup_elem(stage.get(), &zero, &staged), "read the stage"); !got)
+    return got;
+  constexpr std::string_view kPrefix = "steer-";
+  for (const auto& name : Pins::names(dir)) {
+    if (name.rfind(kPrefix, 0) != 0) continue;
+    const uint32_t number = static_cast<uint32_t>(atoi(name.c_str() + kPrefix.size()));
+    auto program = get_pin(dir + "/" + name);
+    if (!program) return fail(program.error(), "adopt");
+    if (program_id(program->get()) != staged) {
+      unpin_version(number);
+      continue;
+    }
+    version = number;
+    auto found_rows = get_pin(versioned(dir, "rows", number));
+    if (!found_rows) return fail(found_rows.error(), "adopt");
+    auto found_control = get_pin(versioned(dir, "control", number));
+    if (!found_control) return fail(found_control.error(), "adopt");
+    rows = std::move(*found_rows);
+    control = std::move(*found_control);
+    auto info = info_of(rows.get());
+    if (!info) return fail(info.error(), "adopt");
+    domains = std::max(1u, info->max_entries / 2);
+    row_capacity = (info->value_size - static_cast<uint32_t>(sizeof(subset_row))) / 2;
+    return {};
+  }
+  return fail(ENOENT, "no program is in force");
+}
+
+Result<std::unique_ptr<Steering>> Steering::adopt(const Pins& pins, const Watch& watch,
+                                                  uint64_t serial) {
+  std::unique_ptr<Steering> steering(new Steering);
+  steering->parts_ = std::make_unique<Parts>();
+  Parts& parts = *steering->parts_;
+  parts.watch = &watch;
+  parts.serial = serial;
+  parts.dir = pins.group_dir(serial);
+  struct {
+    const char* name;
+    Fd* fd;
+  } const kept[] = {{"members", &parts.members}, {"stage", &parts.stage}};
+  for (const auto& [name, fd] : kept) {
+    auto found = get_pin(parts.dir + "/" + name);
+    if (!found) return fail(found.error(), "adopt");
+    *fd = std::move(*found);
+  }
+  // A daemon killed while it grew the group may have left counts without the rest: the highest
+  // number that has all three counts.
+  for (uint32_t number = 0;; number++) {
+    const std::string suffix = "-" + std::to_string(number);
+    auto count = get_pin(parts.dir + "/counts" + suffix);
+    auto counter = get_pin(parts.dir + "/slot_counters" + suffix);
+    auto record = get_pin(parts.dir + "/record" + suffix);
+    if (!count || !counter || !record) break;
+    parts.counts.push_back(std::move(*count));
+    parts.slot_counters = std::move(*counter);
+    parts.record = std::move(*record);
+  }
+  if (parts.counts.empty()) return fail(ENOENT, "adopt: " + parts.dir + " lacks counts");
+  if (auto more = get_pin(parts.dir + "/more_members")) parts.more_members = std::move(*more);
+  auto first = info_of(parts.members.get());
+  auto all = info_of(parts.slot_counters.get());
+  if (!first) return fail(first.error(), "adopt");
+  if (!all) return fail(all.error(), "adopt");
+  parts.first_slots = first->max_entries;
+  parts.slots = all->max_entries;
+  if (auto found = parts.find_program(); !found) return fail(found.error(), "adopt " + parts.dir);
+  return steering;
+}
+
+// --- the program --------------------------------------------------------------------------------
+
+void Steering::Parts::specialise(steer_bpf& opened, const Shape& wanted) const {
+  auto& constants = *opened.rodata;
+  constants.group = serial;
+  constants.mode = static_cast<uint32_t>(wanted.mode);
+  constants.domains = wanted.domains;
+  constants.row_capacity = wanted.row_capacity;
+  constants.first_slots = first_slots;
+  constants.slots = slots;
+  constants.seed = random_seed();
+  constants.is_tcp = wanted.protocol == Protocol::Tcp;
+  constants.refuse_vacant = wanted.refuse_vacant;
+  const size_t cpus = std::min<size_t>(wanted.domain_of_cpu.size(), SUBSET_CPUS);
+  std::copy_n(wanted.domain_of_cpu.begin(), cpus, constants.domain_of_cpu);
+  bpf_map__set_max_entries(opened.maps.rows, 2 * wanted.domains);
+  bpf_map__set_value_size(opened.maps.rows, row_bytes(wanted.row_capacity));
+  bpf_map__set_value_size(opened.maps.candidates,
+                          sizeof(subset_candidates) + slots * sizeof(subset_candidate));
+}
+
+// Maps that this group's program has no use for are not made: the verifier sees that no branch that
+// is left reaches them.
+Result<void> Steering::Parts::share_maps(steer_bpf& opened, const Shape& wanted) const {
+  const bool counts_connections = wanted.protocol == Protocol::Tcp;
+  const struct {
+    bpf_map* map;
+    int fd;
+  } shared[] = {
+      {opened.maps.stage, stage.get()},
+      {opened.maps.members, members.get()},
+      {opened.maps.more_members, more_members.get()},
+      {opened.maps.counts, counts.back().get()},
+      {opened.maps.slot_counters, counts_connections ? slot_counters.get() : -1},
+      {opened.maps.notices, watch->notices_fd()},
+      {opened.maps.open_connections, counts_connections ? watch->open_connections_fd() : -1},
+      {opened.maps.migrated_connections,
+       counts_connections ? watch->migrated_connections_fd() : -1},
+  };
+  for (const auto& [map, fd] : shared) {
+    const int done = fd >= 0 ? bpf_map__reuse_fd(map, fd) : bpf_map__set_autocreate(map, false);
+    if (auto fine = checked(done, std::string("share the map ") + bpf_map__name(map)); !fine)
+      return fine;
+  }
+  return {};
+}
+
+Result<Skeleton> Steering::Parts::open(const Shape& wanted) const {
+  Skeleton opened(steer_bpf__open());
+  if (!opened) return fail_errno("open the steering program");
+  specialise(*opened, wanted);
+  if (auto shared = share_maps(*opened, wanted); !shared) return fail(shared.error(), "steering");
+  if (auto loaded = checked(steer_bpf__load(opened.get()), "load the steering program"); !loaded)
+    return fail(loaded.error(), "steering");
+  return opened;
+}
+
+Result<void> Steering::Parts::fill(const steer_bpf& loaded, uint32_t copy, const Shape& wanted,
+                                   const Table& table) const {
+  const int rows_fd = bpf_map__fd(loaded.maps.rows);
+  std::vector<uint64_t> buffer(row_bytes(wanted.row_capacity) / 8);
+  for (uint32_t domain = 0; domain < wanted.domains; domain++) {
+    auto* row = reinterpret_cast<subset_row*>(buffer.data());
+    const bool planned = domain < table.rows.size();
+    const size_t buckets =
+        planned ? std::min<size_t>(table.rows[domain].size(), wanted.row_capacity) : 0;
+    row->buckets = static_cast<uint32_t>(buckets);
+    if (planned) std::copy_n(table.rows[domain].begin(), buckets, row->slot);
+    if (buckets == 0 && wanted.row_capacity > 0) {  // nobody: the scaled hash is 0
+      row->slot[0] = SUBSET_NO_SLOT;
+    }
+    const uint32_t index = copy * wanted.domains + domain;
+    if (auto set = checked(bpf_map_update_elem(rows_fd, &index, row, BPF_ANY), "write a row"); !set)
+      return set;
+  }
+  buffer.assign((sizeof(subset_candidates) + slots * sizeof(subset_candidate)) / 8, 0);
+  auto* all = reinterpret_cast<subset_candidates*>(buffer.data());
+  all->count = static_cast<uint32_t>(std::min<size_t>(table.candidates.size(), slots));
+  for (uint32_t i = 0; i < all->count; i++) {
+    const Candidate& candidate = table.candidates[i];
+    uint32_t slot = candidate.slot;
+    uint32_t counter = 0;
+    bpf_map_lookup_elem(slot_counters.get(), &slot, &counter);
+    all->member[i] = {.slot = candidate.slot, .weight = candidate.weight, .counter = counter};
+  }
+  return checked(bpf_map_update_elem(bpf_map__fd(loaded.maps.candidates), &copy, all, BPF_ANY),
+                 "write the candidates");
+}
+
+Result<void> Steering::Parts::pin_version(const steer_bpf& loaded, uint32_t number) const {
+  const std::pair<const char*, int> pinned[] = {
+      {"rows", bpf_map__fd(loaded.maps.rows)},
+      {"control", bpf_map__fd(loaded.maps.bss)},
+      {"steer", bpf_program__fd(loaded.progs.steer)},
+  };
+  for (const auto& [what, fd] : pinned) {
+    if (auto done = pin(fd, versioned(dir, what, number)); !done) return done;
+  }
+  return {};
+}
+
+void Steering::Parts::unpin_version(uint32_t number) const {
+  for (const char* what : {"rows", "control", "steer"})
+    unlink(versioned(dir, what, number).c_str());
+}
+
+// Everything is made and filled beside the program in force; the store into the stage is the one
+// moment when packets see it. Pinned before it is published: at no moment is steering in force that
+// a restarted daemon could not find.
+Result<void> Steering::Parts::reload(const Shape& wanted, const Table& table) {
+  if (wanted.slots > slots) {
+    if (auto grown = grow(wanted); !grown) return grown;
+  }
+  auto opened = open(wanted);
+  if (!opened) return fail(opened.error(), "specialise");
+  if (auto filled = fill(**opened, 0, wanted, table); !filled) return filled;
+  const uint32_t next = version + 1;
+  unpin_version(next);
+  if (auto pinned = pin_version(**opened, next); !pinned) {
+    unpin_version(next);
+    return pinned;
+  }
+  const uint32_t zero = 0;
+  const int program = bpf_program__fd((*opened)->progs.steer);
+  if (auto set = checked(bpf_map_update_elem(stage.get(), &zero, &program, BPF_ANY),
+                         "publish the program");
+      !set) {
+    unpin_version(next);
+    return set;
+  }
+  if (version != 0) unpin_version(version);
+  version = next;
+  skeleton = std::move(*opened);
+  rows.reset();
+  control.reset();
+  shape = wanted;
+  row_capacity = wanted.row_capacity;
+  domains = wanted.domains;
+  return {};
+}
+
+// --- public -------------------------------------------------------------------------------------
+
+Steering::~Steering() = default;
+
+uint32_t Steering::Parts::active_copy() const {
+  if (skeleton) return skeleton->bss->control.active & 1;
+  const uint32_t zero = 0;
+  subset_control found{};
+  bpf_map_lookup_elem(control.get(), &zero, &found);
+  return found.active & 1;
+}
+
+std::pair<int, uint32_t> Steering::Parts::place(Slot slot) const {
+  if (slot < first_slots) return {members.get(), slot};
+  return {more_members.get(), slot - first_slots};
+}
+
+Result<void> Steering::attach(int socket) {
+  const int program = bpf_program__fd(parts_->skeleton->progs.enter);
+  if (setsockopt(socket, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &program, sizeof program) != 0)
+    return fail_errno("attach the steering program to the socket");
+  return {};
+}
+
+Result<void> Steering::insert(Slot slot, int socket) {
+  const auto [map, index] = parts_->place(slot);
+  const uint64_t value = static_cast<uint64_t>(socket);
+  return checked(bpf_map_update_elem(map, &index, &value, BPF_ANY),
+                 "put the socket into slot " + std::to_string(slot));
+}
+
+Result<void> Steering::remove(Slot slot) {
+  const auto [map, index] = parts_->place(slot);
+  const int done = bpf_map_delete_elem(map, &index);
+  if (done == -ENOENT) return {};
+  return checked(done, "empty slot " + std::to_string(slot));
+}
+
+Cookie Steering::occupant(Slot slot) const {
+  const auto [map, index] = parts_->place(slot);
+  uint64_t cookie = 0;
+  return bpf_map_lookup_elem(map, &index, &cookie) == 0 ? cookie : 0;
+}
+
+Result<void> Steering::set_counter(Slot slot, uint32_t counter) {
+  const uint32_t index = slot;
+  return checked(bpf_map_update_elem(parts_->slot_counters.get(), &index, &counter, BPF_ANY),
+                 "name the connection counter");
+}
+
+uint32_t Steering::counter(Slot slot) const {
+  const uint32_t index = slot;
+  uint32_t counter = 0;
+  bpf_map_lookup_elem(parts_->slot_counters.get(), &index, &counter);
+  return counter;
+}
+
+Result<void> Steering::publish(const Shape& shape, const Table& table) {
+  Parts& parts = *parts_;
+  Shape wanted = shape;
+  wanted.slots = std::max(shape.slots, parts.shape.slots);
+  if (!parts.skeleton || wanted != parts.shape) return parts.reload(wanted, table);
+  uint32_t& active = parts.skeleton->bss->control.active;
+  const uint32_t idle = 1 - parts.active_copy();
+  if (auto filled = parts.fill(*parts.skeleton, idle, wanted, table); !filled) return filled;
+  __atomic_store_n(&active, idle, __ATOMIC_RELEASE);
+  return {};
+}
+
+std::vector<std::vector<Slot>> Steering::rows() const {
+  const Parts& parts = *parts_;
+  const int fd = parts.skeleton ? bpf_map__fd(parts.skeleton->maps.rows) : parts.rows.get();
+  const uint32_t copy = parts.active_copy();
+  std::vector<uint64_t> buffer(row_bytes(parts.row_capacity) / 8 + 1);
+  std::vector<std::vector<Slot>> rows(parts.domains);
+  for (uint32_t domain = 0; domain < parts.domains; domain++) {
+    const uint32_t index = copy * parts.domains + domain;
+    if (bpf_map_lookup_elem(fd, &index, buffer.data()) != 0) continue;
+    const auto* row = reinterpret_cast<const subset_row*>(buffer.data());
+    rows[domain].assign(row->slot, row->slot + std::min(row->buckets, parts.row_capacity));
+  }
+  return rows;
+}
+
+Result<GroupCounts> Steering::counts() const {
+  const Parts& parts = *parts_;
+  GroupCounts sum;
+  sum.slots.resize(parts.slots);
+  for (const Fd& map : parts.counts) {
+    auto info = info_of(map.get());
+    if (!info) return fail(info.error(), "read the counts");
+    const size_t slots = (info->value_size - sizeof(subset_cpu_count)) / sizeof(subset_slot_count);
+    std::vector<uint64_t> buffer(info->value_size / 8);
+    for (uint32_t cpu = 0; cpu < info->max_entries; cpu++) {
+      if (auto got =
+              checked(bpf_map_lookup_elem(map.get(), &cpu, buffer.data()), "read the counts");
+          !got)
+        return fail(got.error(), "group");
+      const auto* counted = reinterpret_cast<const subset_cpu_count*>(buffer.data());
+      sum.kernel += counted->kernel;
+      sum.refused += counted->refused;
+      for (size_t slot = 0; slot < std::min<size_t>(slots, sum.slots.size()); slot++) {
+        sum.slots[slot].home += counted->slot[slot].home;
+        sum.slots[slot].alternative += counted->slot[slot].alternative;
+        sum.slots[slot].migrated += counted->slot[slot].migrated;
+      }
+    }
+  }
+  return sum;
+}
+
+void Steering::rearm_notice() {
+  if (parts_->skeleton) __atomic_store_n(&parts_->skeleton->bss->control.told, 0, __ATOMIC_RELEASE);
+}
+
+Result<void> Steering::write_record(const Record& record) {
+  std::vector<uint64_t> buffer(record_bytes(parts_->slots) / 8);
+  auto* bytes = reinterpret_cast<char*>(buffer.data());
+  RecordHead head = record.head;
+  const size_t seats = std::min<size_t>(record.seats.size(), parts_->slots);
+  head.seat_count = static_cast<uint32_t>(seats);
+  memcpy(bytes, &head, sizeof head);
+  memcpy(bytes + sizeof head, record.seats.data(), seats * sizeof(RecordSeat));
+  const uint32_t zero = 0;
+  return checked(bpf_map_update_elem(parts_->record.get(), &zero, bytes, BPF_ANY),
+                 "write the group's record");
+}
+
+Result<Record> Steering::read_record() const {
+  auto info = info_of(parts_->record.get());
+  if (!info) return fail(info.error(), "read the group's record");
+  std::vector<uint64_t> buffer(info->value_size / 8 + 1);
+  const uint32_t zero = 0;
+  if (auto got = checked(bpf_map_lookup_elem(parts_->record.get(), &zero, buffer.data()),
+                         "read the group's record");
+      !got)
+    return fail(got.error(), "group");
+  Record record;
+  const auto* bytes = reinterpret_cast<const char*>(buffer.data());
+  memcpy(&record.head, bytes, sizeof record.head);
+  const size_t room = (info->value_size - sizeof(RecordHead)) / sizeof(RecordSeat);
+  record.seats.resize(std::min<size_t>(record.head.seat_count, room));
+  memcpy(record.seats.data(), bytes + sizeof record.head, record.seats.size() * sizeof(RecordSeat));
+  return record;
+}
+
+Result<void> Steering::unpin() {
+  return Pins::remove_dir(parts_->dir);
+}
+
+uint32_t Steering::capacity() const {
+  return parts_->slots;
+}
+
+}  // namespace subset::kernel

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT
+#include "daemon/kernel/watch.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "daemon/kernel/bpf_call.h"
+#include "watch.skel.h"
+
+namespace subset::kernel {
+namespace {
+
+constexpr char kLinkName[] = "connection-link";
+
+using Skeleton = std::unique_ptr<watch_bpf, SkeletonDeleter<watch_bpf, watch_bpf__destroy>>;
+
+struct LinkDeleter {
+  void operator()(bpf_link* link) const { bpf_link__destroy(link); }
+};
+using Link = std::unique_ptr<bpf_link, LinkDeleter>;
+
+struct RingDeleter {
+  void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
+};
+
+// The counters, shared memory with the kernel: reading one is a load.
+class CounterPages {
+ public:
+  static Result<CounterPages> map(int map_fd) {
+    void* at = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd, 0);
+    if (at == MAP_FAILED) return fail_errno("map the connection counters");
+    return CounterPages(static_cast<uint64_t*>(at));
+  }
+  CounterPages() = default;
+  CounterPages(CounterPages&& other) noexcept : at_(std::exchange(other.at_, nullptr)) {}
+  CounterPages& operator=(CounterPages&& other) noexcept {
+    std::swap(at_, other.at_);
+    return *this;
+  }
+  ~CounterPages() {
+    if (at_) munmap(at_, kBytes);
+  }
+  uint64_t get(uint32_t counter) const { return __atomic_load_n(at_ + counter, __ATOMIC_RELAXED); }
+
+ private:
+  explicit CounterPages(uint64_t* at) : at_(at) {}
+  static constexpr size_t kBytes = SUBSET_COUNTERS * sizeof(uint64_t);
+  uint64_t* at_ = nullptr;
+};
+
+// Maps keep their content over a restart of the daemon: an existing pin is used instead of making
+// a map, after libbpf has compared type and sizes.
+Result<void> pin_maps(watch_bpf& skeleton, const std::string& dir) {
+  for (bpf_map* map :
+       {skeleton.maps.tags, skeleton.maps.connections, skeleton.maps.open_connections,
+        skeleton.maps.migrated_connections, skeleton.maps.notices}) {
+    const std::string path = dir + "/" + bpf_map__name(map);
+    if (auto set = checked(bpf_map__set_pin_path(map, path.c_str()), "pin " + path); !set)
+      return set;
+  }
+  return {};
+}
+
+// The program that counts connections is replaced by this daemon's, so that an upgrade takes
+// effect; the new one is attached before the old one goes, and for that moment sees what the old
+// one sees. Both counting one event is prevented by `counted`, which is set and cleared once.
+Result<Link> attach_counting(watch_bpf& skeleton, const std::string& dir) {
+  const std::string path = dir + "/" + kLinkName;
+  Link link(bpf_program__attach(skeleton.progs.count_connections));
+  if (!link) return fail_errno("attach to inet_sock_set_state");
+  if (unlink(path.c_str()) != 0 && errno != ENOENT) return fail_errno("remove " + path);
+  if (auto pinned = checked(bpf_link__pin(link.get(), path.c_str()), "pin " + path); !pinned)
+    return fail(pinned.error(), "connection counting");
+  return link;
+}
+
+Result<Link> attach_iterator(watch_bpf& skeleton) {
+  bpf_iter_link_info info{};
+  info.map.map_fd = static_cast<__u32>(bpf_map__fd(skeleton.maps.tags));
+  LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof info);
+  Link link(bpf_program__attach_iter(skeleton.progs.sample_sockets, &options));
+  if (!link) return fail_errno("attach the socket iterator");
+  return link;
+}
+
+}  // namespace
+
+struct Watch::Parts {
+  Skeleton skeleton;
+  Link counting;
+  Link iterator;
+  CounterPages counters;
+  std::unique_ptr<ring_buffer, RingDeleter> ring;
+  const std::function<void(const subset_notice&)>* each = nullptr;  // during drain_notices
+};
+
+Watch::~Watch() = default;
+
+Result<std::unique_ptr<Watch>> Watch::open(const Pins& pins) {
+  auto parts = std::make_unique<Parts>();
+  parts->skeleton.reset(watch_bpf__open());
+  if (!parts->skeleton) return fail_errno("open the watching programs");
+  watch_bpf& skeleton = *parts->skeleton;
+  if (auto set = pin_maps(skeleton, pins.root()); !set) return fail(set.error(), "watch");
+  if (auto loaded = checked(watch_bpf__load(&skeleton), "load the watching programs"); !loaded)
+    return fail(loaded.error(), "watch");
+
+  auto counting = attach_counting(skeleton, pins.root());
+  if (!counting) return fail(counting.error(), "watch");
+  parts->counting = std::move(*counting);
+  auto iterator = attach_iterator(skeleton);
+  if (!iterator) return fail(iterator.error(), "watch");
+  parts->iterator = std::move(*iterator);
+  auto counters = CounterPages::map(bpf_map__fd(skeleton.maps.open_connections));
+  if (!counters) return fail(counters.error(), "watch");
+  parts->counters = std::move(*counters);
+
+  auto on_notice = [](void* context, void* data, size_t size) {
+    auto* self = static_cast<Parts*>(context);
+    if (self->each && size >= sizeof(subset_notice))
+      (*self->each)(*static_cast<const subset_notice*>(data));
+    return 0;
+  };
+  parts->ring.reset(
+      ring_buffer__new(bpf_map__fd(skeleton.maps.notices), on_notice, parts.get(), nullptr));
+  if (!parts->ring) return fail_errno("open the ring of notices");
+  std::unique_ptr<Watch> watch(new Watch);
+  watch->parts_ = std::move(parts);
+  return watch;
+}
+
+int Watch::notices_fd() const {
+  return bpf_map__fd(parts_->skeleton->maps.notices);
+}
+int Watch::open_connections_fd() const {
+  return bpf_map__fd(parts_->skeleton->maps.open_connections);
+}
+int Watch::migrated_connections_fd() const {
+  return bpf_map__fd(parts_->skeleton->maps.migrated_connections);
+}
+
+Result<void> Watch::tag(int socket, const subset_tag& tag) {
+  const auto& maps = parts_->skeleton->maps;
+  if (auto set = checked(bpf_map_update_elem(bpf_map__fd(maps.tags), &socket, &tag, BPF_ANY),
+                         "tag the socket");
+      !set)
+    return set;
+  if (tag.counter == 0) return {};
+  const subset_connection connection{.counter = tag.counter, .counted = 0};
+  return checked(bpf_map_update_elem(bpf_map__fd(maps.connections), &socket, &connection, BPF_ANY),
+                 "tag the listener");
+}
+
+Result<void> Watch::untag(int socket) {
+  const auto& maps = parts_->skeleton->maps;
+  bpf_map_delete_elem(bpf_map__fd(maps.connections), &socket);
+  return checked(bpf_map_delete_elem(bpf_map__fd(maps.tags), &socket), "untag the socket");
+}
+
+Result<std::vector<subset_sample>> Watch::sample() const {
+  Fd iteration(bpf_iter_create(bpf_link__fd(parts_->iterator.get())));
+  if (!iteration) return fail_errno("iterate over the tagged sockets");
+  std::vector<subset_sample> samples;
+  std::array<subset_sample, 64> chunk;
+  size_t filled = 0;  // bytes of `chunk`: a read may end within a record
+  for (;;) {
+    const ssize_t got = read(iteration.get(), reinterpret_cast<char*>(chunk.data()) + filled,
+                             sizeof chunk - filled);
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (got < 0) return fail_errno("read the tagged sockets");
+    if (got == 0) break;
+    filled += static_cast<size_t>(got);
+    const size_t whole = filled / sizeof(subset_sample);
+    samples.insert(samples.end(), chunk.begin(), chunk.begin() + whole);
+    filled -= whole * sizeof(subset_sample);
+    memmove(chunk.data(), chunk.data() + whole, filled);
+  }
+  return samples;
+}
+
+Result<uint32_t> Watch::take_counter(const std::vector<bool>& in_use) {
+  for (uint32_t counter = 1; counter < SUBSET_COUNTERS; counter++) {
+    if ((counter >= in_use.size() || !in_use[counter]) && parts_->counters.get(counter) == 0)
+      return counter;
+  }
+  return fail(ENOSPC, "all counters of open connections are in use");
+}
+
+uint64_t Watch::open_connections(uint32_t counter) const {
+  if (counter == 0 || counter >= SUBSET_COUNTERS) return 0;
+  return parts_->counters.get(counter);
+}
+
+int Watch::notice_poll_fd() const {
+  return ring_buffer__epoll_fd(parts_->ring.get());
+}
+
+void Watch::drain_notices(const std::function<void(const subset_notice&)>& each) {
+  parts_->each = &each;
+  ring_buffer__consume(parts_->ring.get());
+  parts_->each = nullptr;
+}
+
+}  // namespace subset::kernel

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// What watches the machine: tags of steered sockets, counters of open connections, notices. Made
+// once, pinned, and taken over by the next daemon with all that was counted.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "bpf/layout.h"
+#include "daemon/base/result.h"
+#include "daemon/kernel/pins.h"
+
+struct watch_bpf;
+struct ring_buffer;
+struct bpf_link;
+
+namespace subset::kernel {
+
+class Watch {
+ public:
+  // Errors: what the kernel's verifier or CO-RE refuses, with libbpf's text in the log.
+  static Result<std::unique_ptr<Watch>> open(const Pins& pins);
+  ~Watch();
+
+  // Maps that each group's program shares.
+  int notices_fd() const;
+  int open_connections_fd() const;
+  int migrated_connections_fd() const;
+
+  // Tags a member socket; `counter` 0 for a socket whose connections are not counted.
+  Result<void> tag(int socket, const subset_tag& tag);
+  Result<void> untag(int socket);
+
+  // All tagged sockets of the machine, in all network namespaces. About 1 µs a socket.
+  Result<std::vector<subset_sample>> sample() const;
+
+  // A counter of open connections that nobody uses and that is 0; ENOSPC.
+  Result<uint32_t> take_counter(const std::vector<bool>& in_use);
+  uint64_t open_connections(uint32_t counter) const;
+
+  // The ring buffer of notices: poll its fd, then drain.
+  int notice_poll_fd() const;
+  void drain_notices(const std::function<void(const subset_notice&)>& each);
+
+ private:
+  Watch() = default;
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace subset::kernel
