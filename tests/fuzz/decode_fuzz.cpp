@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+// Any bytes with any number of descriptors: the decoder neither reads past them nor lets through a
+// message that the daemon would have to check again.
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <span>
+#include <variant>
+
+#include "daemon/control/decode.h"
+#include "protocol/policy.h"
+
+namespace {
+
+using namespace subset::protocol;
+
+void require(bool condition) {
+  if (!condition) std::abort();
+}
+
+void look_at(const Register& message) {
+  bool elastic = (message.flags & kElastic) != 0;
+  require(message.lineage != 0);
+  require(elastic ? message.total == 0 : message.total >= 1 && message.total <= subset::kMaxTotal);
+  require(message.instance == subset::kAnyInstance || message.instance < message.total);
+  require(message.weight >= 1 && message.weight <= subset::kMaxWeight);
+  require(message.mode < subset::kModeCount);
+  require(message.vacancy < subset::kVacancyCount);
+  require(message.conflict < subset::kConflictCount);
+}
+
+void look_at(const Change& message) {
+  size_t length = strnlen(message.group, sizeof message.group);
+  require(length > 0 && length < sizeof message.group);
+  require(message.verb >= Verb::Drain && message.verb <= Verb::Abandon);
+  require(message.instance == Change::kAll || message.instance < subset::kMaxTotal);
+}
+
+void look_at(const OfSocket& message) {
+  require(message.header.kind == Kind::Leave || message.header.kind == Kind::Query);
+}
+
+void look_at(const Status& message) {
+  require(message.header.kind == Kind::Status);
+}
+
+void look_at(const Follow& message) {
+  require(message.header.kind == Kind::Follow);
+}
+
+}  // namespace
+
+// The first byte is the number of descriptors.
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  auto packet = std::as_bytes(std::span(data + 1, size - 1));
+  auto decoded = subset::control::decode(packet, data[0]);
+  if (decoded) {
+    std::visit([](const auto& message) { look_at(message); }, *decoded);
+  } else {
+    require(decoded.error().code == EPROTO || decoded.error().code == EINVAL);
+    require(!decoded.error().context.empty());
+  }
+  return 0;
+}
