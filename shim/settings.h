@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the environment asks for (DESIGN section 3). Pure, without allocation and without libc
-// beyond <string.h>: it runs inside somebody else's process. The command uses it too, so that
-// `subset run` refuses what the shim would refuse.
+// beyond <string.h> and inet_pton: it runs inside somebody else's process. The command uses it too,
+// so that `subset run` refuses what the shim would refuse.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@ struct MatchRule {
 inline constexpr size_t kMaxRules = 32;
 
 struct Settings {
-  bool given = false;    // SUBSET is set: act on sockets that never heard of SO_SUBSET
+  bool given = false;    // SUBSET is set, well or badly: act on sockets without SO_SUBSET too
   bool elastic = false;  // SUBSET=auto
   uint32_t total = 0;    // 0 with elastic
   uint32_t instance = kAnyInstance;
@@ -44,6 +44,7 @@ struct Settings {
   bool pin = false;
   Fallback fallback = Fallback::Kernel;
   LogLevel log = LogLevel::Warn;
+  uint64_t lineage = 0;   // SUBSET_LINEAGE, as `subset run` and `exec` pass it on; 0: not given
   size_t rule_count = 0;  // 0: every UDP or TCP bind to a fixed port
   MatchRule rules[kMaxRules] = {};
   char socket_path[108] = {};  // sun_path; the default where SUBSET_SOCKET is unset

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+#include "shim/client.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+
+#include "shim/process.h"
+#include "shim/real.h"
+
+namespace subset::shim {
+namespace {
+
+constexpr int64_t kSecond = 1'000'000'000;
+constexpr int64_t kPatience = kSecond;           // for a whole exchange
+constexpr int64_t kImpatientFor = 10 * kSecond;  // after a daemon did not answer in time
+
+// Until then nobody waits for replies: a server with a thousand sockets in front of a daemon that
+// hangs loses one second, not a thousand. (With SUBSET_FALLBACK=fail its first one is its last.)
+constinit std::atomic<int64_t> impatient_until{0};
+
+int64_t now() {
+  timespec time{};
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec * kSecond + time.tv_nsec;
+}
+
+// connect, sendmsg and recv are cancellation points; bind and listen, which the program called, are
+// not. A thread that was cancelled in here would leave a descriptor behind.
+class NoCancellation {
+ public:
+  NoCancellation() { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }
+  ~NoCancellation() { pthread_setcancelstate(before_, nullptr); }
+  NoCancellation(const NoCancellation&) = delete;
+  NoCancellation& operator=(const NoCancellation&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
+// The descriptor of the exchange, and the time that is left for it.
+class Connection {
+ public:
+  explicit Connection(bool patient)
+      : patient_(patient),
+        deadline_(now() + kPatience),
+        fd_(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | (patient ? 0 : SOCK_NONBLOCK), 0)) {}
+  ~Connection() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  int open() const;
+  int send(const void* message, size_t size, int passed) const;
+  int receive(protocol::Reply& reply) const;
+
+ private:
+  template <typename Call>
+  ssize_t bounded(int timeout_option, Call call) const;
+
+  bool patient_;
+  int64_t deadline_;
+  int fd_;
+};
+
+// Limits a call by the time left (SO_SNDTIMEO, which connect obeys too, or SO_RCVTIMEO: no other
+// kind of system call is needed), again after each signal. A call that ran out of it fails with
+// ETIMEDOUT.
+template <typename Call>
+ssize_t Connection::bounded(int timeout_option, Call call) const {
+  for (;;) {
+    const int64_t left = deadline_ - now();
+    if (left <= 0) {
+      errno = ETIMEDOUT;
+      return -1;
+    }
+    // At least a microsecond: 0 would mean for ever.
+    const timeval limit = {.tv_sec = left / kSecond, .tv_usec = left % kSecond / 1000 + 1};
+    if (patient_) real::setsockopt(fd_, SOL_SOCKET, timeout_option, &limit, sizeof limit);
+    const ssize_t result = call();
+    if (result < 0 && errno == EINTR) continue;
+    if (result < 0 && errno == EAGAIN) errno = ETIMEDOUT;
+    return result;
+  }
+}
+
+// Blocks while the daemon's backlog is full: EAGAIN, by the timeout, if it stays so.
+int Connection::open() const {
+  if (fd_ < 0) return errno;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  memcpy(address.sun_path, process.settings.socket_path, sizeof address.sun_path);
+  const auto* name = reinterpret_cast<const sockaddr*>(&address);
+  const auto result =
+      bounded(SO_SNDTIMEO, [&] { return real::connect(fd_, name, sizeof address); });
+  return result == 0 ? 0 : errno;
+}
+
+int Connection::send(const void* message, size_t size, int passed) const {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof passed)] = {};
+  iovec part = {.iov_base = const_cast<void*>(message), .iov_len = size};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof control;
+  cmsghdr* rights = CMSG_FIRSTHDR(&header);
+  rights->cmsg_level = SOL_SOCKET;
+  rights->cmsg_type = SCM_RIGHTS;
+  rights->cmsg_len = CMSG_LEN(sizeof passed);
+  memcpy(CMSG_DATA(rights), &passed, sizeof passed);
+  const auto sent = bounded(SO_SNDTIMEO, [&] { return sendmsg(fd_, &header, MSG_NOSIGNAL); });
+  return sent >= 0 ? 0 : errno;
+}
+
+bool well_formed(const protocol::Reply& reply, ssize_t size) {
+  const protocol::Header expected = protocol::Reply{}.header;
+  return size == sizeof reply && !memcmp(&reply.header, &expected, sizeof expected) &&
+         reply.error >= 0;
+}
+
+// recv gives no room for control data: descriptors that a liar sends along are dropped by the
+// kernel. MSG_TRUNC makes a packet that is too long show its length.
+int Connection::receive(protocol::Reply& reply) const {
+  const auto size =
+      bounded(SO_RCVTIMEO, [&] { return recv(fd_, &reply, sizeof reply, MSG_TRUNC); });
+  if (size < 0) return errno;
+  if (size == 0) return ECONNRESET;
+  if (!well_formed(reply, size)) return EPROTO;
+  reply.text[sizeof reply.text - 1] = '\0';
+  return 0;
+}
+
+int exchange(const Connection& connection, const void* message, size_t size, int fd) {
+  if (const int error = connection.open()) return error;
+  return connection.send(message, size, fd);
+}
+
+}  // namespace
+
+int ask(const void* message, size_t size, int fd, protocol::Reply& reply) {
+  const NoCancellation guard;
+  const bool patient = process.settings.fallback == Fallback::Fail ||
+                       now() >= impatient_until.load(std::memory_order_relaxed);
+  const Connection connection(patient);
+  int error = exchange(connection, message, size, fd);
+  if (error == 0) error = patient ? connection.receive(reply) : ETIMEDOUT;
+  if (error == ETIMEDOUT && patient)
+    impatient_until.store(now() + kImpatientFor, std::memory_order_relaxed);
+  return error;
+}
+
+}  // namespace subset::shim

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+// The control connection: one message with one descriptor, one reply, closed again. No descriptor
+// outlives the call, since servers close, count and reuse descriptors as if they owned them all.
+#pragma once
+
+#include <cstddef>
+
+#include "protocol/message.h"
+
+namespace subset::shim {
+
+// Sends `message` (one of protocol/message.h) with `fd`, and waits for the reply: at most a second
+// for everything. 0, or why there is no reply: ETIMEDOUT, EPROTO, ENOENT, ECONNREFUSED, EACCES, ...
+// A message that was sent but not answered in time stays with the daemon, which will act on it.
+int ask(const void* message, size_t size, int fd, protocol::Reply& reply);
+
+}  // namespace subset::shim

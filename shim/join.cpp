@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+#include "shim/join.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <atomic>
+
+#include "shim/client.h"
+#include "shim/fallback.h"
+#include "shim/known.h"
+#include "shim/log.h"
+#include "shim/process.h"
+#include "shim/real.h"
+
+namespace subset::shim {
+namespace {
+
+// What the socket said itself counts, also that it wants to be in no subset; only then does the
+// environment speak.
+bool find_wish(const Socket& socket, const Endpoint& endpoint, Wish& wish) {
+  const Settings& settings = process.settings;
+  Known known;
+  if (known_sockets.find(socket.cookie, known) && known.has(Known::kDeclared)) {
+    wish = {.total = known.total, .instance = known.instance, .declared = true};
+    return known.total != 0;
+  }
+  wish = {.total = settings.total, .instance = settings.instance};
+  return settings.given &&
+         matches(settings, socket.protocol, endpoint.family, endpoint.address, endpoint.port);
+}
+
+protocol::Register registration(const Wish& wish) {
+  const Settings& settings = process.settings;
+  protocol::Register message;
+  message.lineage = process.lineage;
+  message.total = wish.total;
+  message.instance = wish.instance;
+  message.weight = settings.weight;
+  message.mode = static_cast<uint8_t>(settings.mode);
+  message.vacancy = static_cast<uint8_t>(settings.vacancy);
+  message.conflict = static_cast<uint8_t>(settings.conflict);
+  if (settings.elastic && !wish.declared) message.flags |= protocol::kElastic;
+  if (settings.mode_given) message.flags |= protocol::kModeGiven;
+  if (settings.vacancy_given) message.flags |= protocol::kVacancyGiven;
+  if (settings.weight_given) message.flags |= protocol::kWeightGiven;
+  if (settings.fallback == Fallback::Fail) message.flags |= protocol::kMustJoin;
+  return message;
+}
+
+// The daemon's answers that the program has to hear of. Any other error means that daemon and shim
+// do not understand each other, and is no better than no daemon.
+bool is_refusal(int error) {
+  return error == EBUSY || error == EINVAL || error == EPERM || error == ENOSPC;
+}
+
+void log_joined(const Socket& socket, const Endpoint& endpoint, const protocol::Reply& reply) {
+  if (reply.text[0]) Line(LogLevel::Warn) << reply.text;
+  Line(LogLevel::Info) << "joined " << uint64_t{reply.instance} << "/" << uint64_t{reply.total}
+                       << " of " << socket.protocol_name() << " port " << uint64_t{endpoint.port}
+                       << ", member " << uint64_t{reply.member};
+}
+
+// SUBSET_PIN, at the first join. Not for declared sockets: the instances of a process that declares
+// several are its threads', and it pins those itself. sched_setaffinity(0) pins this thread and the
+// threads and processes that it starts from now on.
+void pin_once(uint32_t instance, uint32_t total) {
+  static constinit std::atomic<bool> pinned{false};
+  if (!process.settings.pin || instance >= total || pinned.exchange(true)) return;
+  const CpuMask mask = cpus_of_instance(process.allowed_cpus, instance, total);
+  if (sched_setaffinity(0, sizeof mask, reinterpret_cast<const cpu_set_t*>(mask.words)) != 0)
+    Line(LogLevel::Warn) << "SUBSET_PIN: " << describe_error(errno);
+}
+
+void become_member(const Socket& socket, const Endpoint& endpoint, const Wish& wish,
+                   uint32_t instance, uint32_t total) {
+  const uint32_t flags = Known::kMember | (wish.declared ? Known::kDeclared : 0) |
+                         (endpoint.any_address() ? Known::kAnyAddress : 0);
+  known_sockets.put(socket.cookie, {wish.total, wish.instance, instance, flags});
+  if (!wish.declared) pin_once(instance, total);
+}
+
+// A member that asks again for what it has, because it listens again.
+bool is_repeated(const Socket& socket, const Wish& wish) {
+  Known known;
+  return known_sockets.find(socket.cookie, known) && known.has(Known::kMember) &&
+         known.total == wish.total && known.instance == wish.instance;
+}
+
+int enter_without_daemon(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish,
+                         const NoDaemon& why) {
+  if (is_repeated(socket, wish)) return 0;  // steering goes on without the daemon
+  if (fall_back(fd, wish.total, why) != 0) return -1;
+  become_member(socket, endpoint, wish, wish.instance, wish.total);
+  return 0;
+}
+
+// A TCP socket that has to share its port needs SO_REUSEPORT, which bind_and_join set. One without
+// it was bound by others, or to a port of the kernel's choice: not for the environment to steer.
+bool find_listener_wish(int fd, const Socket& socket, const Endpoint& endpoint, Wish& wish) {
+  return !socket.udp() && find_wish(socket, endpoint, wish) &&
+         (wish.declared || int_option(fd, SO_REUSEPORT) == 1);
+}
+
+}  // namespace
+
+void share_port(int fd) {
+  const int on = 1;
+  real::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+}
+
+int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish) {
+  const protocol::Register message = registration(wish);
+  protocol::Reply reply;
+  if (const int error = ask(&message, sizeof message, fd, reply))
+    return enter_without_daemon(fd, socket, endpoint, wish, {.error = error});
+  if (is_refusal(reply.error)) {
+    Line(LogLevel::Error) << (reply.text[0] ? reply.text : describe_error(reply.error));
+    errno = reply.error;
+    return -1;
+  }
+  if (reply.error != 0)
+    return enter_without_daemon(fd, socket, endpoint, wish,
+                                {.error = reply.error, .text = reply.text});
+  log_joined(socket, endpoint, reply);
+  become_member(socket, endpoint, wish, reply.instance, reply.total);
+  return 0;
+}
+
+int bind_and_join(int fd, const sockaddr* address, socklen_t length) {
+  Socket socket;
+  Endpoint endpoint;
+  Wish wish;
+  if (describe(fd, socket) != 0 || !parse_endpoint(address, length, socket.family, endpoint) ||
+      !find_wish(socket, endpoint, wish))
+    return real::bind(fd, address, length);
+  if (!settings_accepted()) return -1;
+  share_port(fd);
+  if (real::bind(fd, address, length) != 0) return -1;
+  return socket.udp() ? enter(fd, socket, endpoint, wish) : 0;
+}
+
+int listen_and_join(int fd, int backlog) {
+  Socket socket;
+  Wish wish;
+  if (describe(fd, socket) != 0) return real::listen(fd, backlog);
+  const Endpoint endpoint = local_endpoint(fd, socket);
+  if (!find_listener_wish(fd, socket, endpoint, wish)) return real::listen(fd, backlog);
+  if (!settings_accepted()) return -1;
+  const bool listening = live(fd, socket, endpoint);
+  if (real::listen(fd, backlog) != 0) return -1;
+  if (enter(fd, socket, endpoint, wish) == 0) return 0;
+  // A listen that failed must not leave a listener, whose connections nobody would accept. The
+  // socket stays bound after this.
+  const int error = errno;
+  if (!listening) shutdown(fd, SHUT_RD);
+  errno = error;
+  return -1;
+}
+
+}  // namespace subset::shim

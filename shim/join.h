@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+// How a socket becomes a member: at bind (UDP), at listen (TCP), or at SO_SUBSET on a live socket.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cstdint>
+
+#include "shim/socket.h"
+
+namespace subset::shim {
+
+// What a socket asks for, by SO_SUBSET or by the environment.
+struct Wish {
+  uint32_t total = 0;
+  uint32_t instance = 0;
+  bool declared = false;  // by SO_SUBSET
+};
+
+// bind(2) and listen(2) of an active process: 0, or -1 and errno.
+int bind_and_join(int fd, const sockaddr* address, socklen_t length);
+int listen_and_join(int fd, int backlog);
+
+// Registers a live socket with the daemon and remembers it. 0 also where there is no daemon and the
+// kernel's hash has to do.
+int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish);
+
+// Asks for SO_REUSEPORT, without which the kernel lets nobody share a port. What the program said
+// before does not matter; a kernel that refuses will say more at bind.
+void share_port(int fd);
+
+}  // namespace subset::shim
