@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+#include "tests/system/harness/daemon_process.h"
+
+#include <csignal>
+#include <exception>
+#include <filesystem>
+#include <stdexcept>
+
+#include "tests/system/harness/control.h"
+#include "tests/system/harness/sandbox.h"
+
+namespace subset::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool answers(const std::string& socket) {
+  try {
+    fetch_status(socket);
+    return true;
+  } catch (const std::system_error&) {
+    return false;  // nobody listens yet
+  }
+}
+
+}  // namespace
+
+DaemonProcess::DaemonProcess(Machine& machine, Listener listener)
+    : machine_(machine),
+      socket_(machine.file(machine.unique("socket"))),
+      pins_(fs::path(kBpffs) / ("subset." + std::to_string(machine.number()))) {
+  if (listener == Listener::Kept) listener_ = listen_at(socket_);
+  start();
+}
+
+// Daemons leave their pins behind on purpose; the next test case is not to adopt them.
+DaemonProcess::~DaemonProcess() {
+  process_.reset();
+  std::error_code ignored;
+  fs::remove_all(pins_, ignored);
+}
+
+void DaemonProcess::start() {
+  process_.emplace(
+      machine_, Command{.argv = {built("daemon/subsetd"), "--socket", socket_, "--pin-dir", pins_},
+                        .listener = listener_ ? listener_.get() : -1});
+  bool serves = eventually([&] { return !process_->alive() || answers(socket_); });
+  if (!serves || !process_->alive()) {
+    throw std::runtime_error("subsetd does not serve: " + process_->err());
+  }
+}
+
+void DaemonProcess::kill9() {
+  process_->kill9();
+}
+
+int DaemonProcess::stop() {
+  process_->signal(SIGTERM);
+  auto status = process_->wait();
+  if (!status) throw std::runtime_error("subsetd does not stop at SIGTERM");
+  return *status;
+}
+
+size_t DaemonProcess::descriptors() const {
+  return descriptor_names().size();
+}
+
+std::vector<std::string> DaemonProcess::descriptor_names() const {
+  return test::descriptor_names(pid());
+}
+
+std::string DaemonProcess::kernel_says(const std::string& name) const {
+  std::string status = read_file("/proc/" + std::to_string(pid()) + "/status");
+  auto lines = lines_with(status, name + ":\t");
+  if (lines.size() != 1) throw std::runtime_error("no " + name + " in " + status);
+  return lines.front().substr(name.size() + 2);
+}
+
+Environment DaemonProcess::environment(const std::string& share) const {
+  return shim_environment(socket_, share);
+}
+
+Environment shim_environment(const std::string& socket, const std::string& share) {
+  return {{"LD_PRELOAD", built("shim/libsubset.so")}, {"SUBSET_SOCKET", socket}, {"SUBSET", share}};
+}
+
+std::vector<std::string> descriptor_names(pid_t pid) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator("/proc/" + std::to_string(pid) + "/fd")) {
+    std::error_code closed_meanwhile;
+    fs::path name = fs::read_symlink(entry.path(), closed_meanwhile);
+    if (!closed_meanwhile) names.push_back(name);
+  }
+  return names;
+}
+
+}  // namespace subset::test

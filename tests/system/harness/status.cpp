@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+#include "tests/system/harness/status.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+#include <stdexcept>
+
+#include <nlohmann/json.hpp>
+#include <valijson/adapters/nlohmann_json_adapter.hpp>
+#include <valijson/schema.hpp>
+#include <valijson/schema_parser.hpp>
+#include <valijson/validator.hpp>
+
+#include "protocol/message.h"
+#include "tests/system/harness/control.h"
+#include "tests/system/harness/fail.h"
+#include "tests/system/harness/machine.h"
+#include "tests/system/harness/sandbox.h"
+
+namespace subset::test {
+namespace {
+
+using Json = nlohmann::json;
+using Adapter = valijson::adapters::NlohmannJsonAdapter;
+
+const valijson::Schema& schema() {
+  static const valijson::Schema* parsed = [] {
+    Json text = Json::parse(read_file(source("tests/system/status.schema.json")));
+    auto* result = new valijson::Schema;
+    valijson::SchemaParser().populateSchema(Adapter(text), *result);
+    return result;
+  }();
+  return *parsed;
+}
+
+std::string describe(valijson::ValidationResults& results) {
+  std::string text;
+  valijson::ValidationResults::Error error;
+  while (results.popError(error)) {
+    for (const std::string& step : error.context) text += step;
+    text += ": " + error.description + "\n";
+  }
+  return text;
+}
+
+void check_schema(const Json& json) {
+  valijson::ValidationResults results;
+  valijson::Validator validator;
+  if (validator.validate(schema(), Adapter(json), &results)) return;
+  throw std::runtime_error("status breaks its schema:\n" + describe(results) + json.dump(2));
+}
+
+MemberStatus parse_member(const Json& json) {
+  MemberStatus member;
+  json.at("instance").get_to(member.instance);
+  json.at("member").get_to(member.member);
+  json.at("state").get_to(member.state);
+  json.at("cookie").get_to(member.cookie);
+  json.at("selected").get_to(member.selected);
+  json.at("queue_bytes").get_to(member.queue_bytes);
+  json.at("drops").get_to(member.drops);
+  if (!json.at("pid").is_null()) member.pid = json.at("pid").get<int>();
+  if (!json.at("command").is_null()) json.at("command").get_to(member.command);
+  return member;
+}
+
+GroupStatus parse_group(const Json& json) {
+  GroupStatus group;
+  json.at("id").get_to(group.id);
+  json.at("netns").get_to(group.netns);
+  json.at("uid").get_to(group.uid);
+  json.at("total").get_to(group.total);
+  const Json& selections = json.at("selections");
+  selections.at("home").get_to(group.home);
+  selections.at("alternative").get_to(group.alternative);
+  selections.at("kernel").get_to(group.kernel);
+  selections.at("refused").get_to(group.refused);
+  if (json.contains("strangers")) group.strangers = json.at("strangers").size();
+  for (const Json& member : json.at("members")) group.members.push_back(parse_member(member));
+  return group;
+}
+
+// Every selection has exactly one outcome, and every one that chose a member is in that member's
+// count: at any moment, also while members come and go and while traffic flows.
+void check_sum(const GroupStatus& group, const std::string& text) {
+  uint64_t sum = 0;
+  for (const MemberStatus& member : group.members) sum += member.selected;
+  if (sum == group.selected()) return;
+  throw std::runtime_error(group.id + ": members were selected " + std::to_string(sum) +
+                           " times, home and alternative say " + std::to_string(group.selected()) +
+                           "\n" + text);
+}
+
+void check_unique_ids(const Document& document) {
+  std::set<std::string> ids;
+  for (const GroupStatus& group : document.groups) {
+    if (!ids.insert(group.id).second) throw std::runtime_error("two groups are called " + group.id);
+  }
+}
+
+std::string read_all(int fd, size_t bytes) {
+  std::string text(bytes, '\0');
+  ssize_t got = checked(pread(fd, text.data(), bytes, 0), "read the document");
+  if (static_cast<size_t>(got) != bytes) throw std::runtime_error("the document is cut off");
+  return text;
+}
+
+}  // namespace
+
+size_t GroupStatus::active() const {
+  return static_cast<size_t>(std::count_if(members.begin(), members.end(),
+                                           [](const auto& m) { return m.state == "active"; }));
+}
+
+const MemberStatus* GroupStatus::of(uint32_t instance) const {
+  auto found = std::find_if(members.begin(), members.end(), [&](const auto& m) {
+    return m.instance == instance && m.state == "active";
+  });
+  return found == members.end() ? nullptr : &*found;
+}
+
+const GroupStatus* Document::find(const std::string& id) const {
+  auto found =
+      std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.id == id; });
+  return found == groups.end() ? nullptr : &*found;
+}
+
+const GroupStatus& Document::group(const std::string& id) const {
+  if (const GroupStatus* found = find(id)) return *found;
+  std::string all;
+  for (const GroupStatus& other : groups) all += " " + other.id;
+  throw std::runtime_error("no group " + id + ", but:" + all);
+}
+
+Document parse_status(const std::string& text) {
+  Json json = Json::parse(text);
+  check_schema(json);
+  Document document;
+  for (const Json& group : json.at("groups")) {
+    document.groups.push_back(parse_group(group));
+    check_sum(document.groups.back(), text);
+  }
+  check_unique_ids(document);
+  return document;
+}
+
+Document fetch_status(const std::string& socket_path) {
+  Connection connection = Connection::to(socket_path);
+  if (!connection.send(bytes_of(protocol::Status{}))) {
+    throw std::runtime_error("the daemon hung up before it was asked");
+  }
+  auto packet = connection.receive();
+  if (!packet) throw std::runtime_error("the daemon hung up instead of sending its status");
+  auto announced = packet->as<protocol::Document>();
+  if (announced.header.kind != protocol::Kind::Document || packet->descriptors.size() != 1) {
+    throw std::runtime_error("the daemon sent something else than its status");
+  }
+  return parse_status(read_all(packet->descriptors.front().get(), announced.bytes));
+}
+
+}  // namespace subset::test

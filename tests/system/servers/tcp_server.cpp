@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// A TCP server that never heard of SO_SUBSET: socket, bind, listen, accept. It sends its id to
+// every connection and closes it, or with --keep holds it open until the client goes.
+//
+//   tcp_server --id N [--keep] [--backlog N] ADDRESS:PORT
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "tests/system/servers/address.h"
+
+namespace subset::test {
+namespace {
+
+struct Arguments {
+  uint32_t id = 0;
+  int backlog = SOMAXCONN;
+  bool keep = false;
+  std::string address;
+};
+
+Arguments parse(int argc, char** argv) {
+  Arguments arguments;
+  for (int i = 1; i < argc; i++) {
+    std::string word = argv[i];
+    if (word == "--id" && i + 1 < argc) {
+      arguments.id = static_cast<uint32_t>(std::stoul(argv[++i]));
+    } else if (word == "--backlog" && i + 1 < argc) {
+      arguments.backlog = std::stoi(argv[++i]);
+    } else if (word == "--keep") {
+      arguments.keep = true;
+    } else {
+      arguments.address = word;
+    }
+  }
+  return arguments;
+}
+
+[[noreturn]] void die(const char* call) {
+  std::fprintf(stderr, "%s: %s\n", call, std::strerror(errno));
+  std::exit(1);
+}
+
+int open_listener(const Address& address, int backlog) {
+  int fd = socket(address.family(), SOCK_STREAM, 0);
+  if (fd < 0) die("socket");
+  if (bind(fd, address.get(), address.size()) < 0) die("bind");
+  if (listen(fd, backlog) < 0) die("listen");
+  return fd;
+}
+
+// The listener is polled[0]; every other descriptor is a connection that the client still holds.
+void serve(int listener, uint32_t id, bool keep) {
+  std::vector<pollfd> polled{{listener, POLLIN, 0}};
+  while (poll(polled.data(), polled.size(), -1) > 0) {
+    for (size_t i = 1; i < polled.size(); i++) {
+      if (polled[i].revents == 0) continue;
+      close(polled[i].fd);
+      polled[i].fd = -1;
+    }
+    if (polled[0].revents & POLLIN) {
+      int fd = accept(listener, nullptr, nullptr);
+      if (fd < 0) continue;
+      if (send(fd, &id, sizeof id, MSG_NOSIGNAL) == sizeof id && keep) {
+        polled.push_back({fd, POLLIN, 0});
+      } else {
+        close(fd);
+      }
+    }
+    std::erase_if(polled, [](const pollfd& one) { return one.fd < 0; });
+  }
+}
+
+int run(const Arguments& arguments) {
+  int listener = open_listener(Address(arguments.address), arguments.backlog);
+  std::puts("ready");
+  std::fflush(stdout);
+  serve(listener, arguments.id, arguments.keep);
+  return 1;  // poll failed; a signal ends the process before
+}
+
+}  // namespace
+}  // namespace subset::test
+
+int main(int argc, char** argv) {
+  try {
+    return subset::test::run(subset::test::parse(argc, argv));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "tcp_server: %s\n", error.what());
+    return 2;
+  }
+}

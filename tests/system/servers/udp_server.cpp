@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+// A UDP server that never heard of SO_SUBSET, nor of SO_REUSEPORT: socket, bind, recvfrom, sendto.
+// It answers every datagram with its id, and writes down in which order each flow reached it.
+//
+//   udp_server --id N [--report FILE] [--reuse] ADDRESS:PORT...
+//
+// --reuse sets SO_REUSEADDR and SO_REUSEPORT by itself, as a server that escaped the shim may.
+// SIGTERM ends it; the report is then one line a flow: "FLOW COUNT DISORDER".
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <fstream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tests/system/servers/address.h"
+#include "tests/system/servers/echo.h"
+
+namespace subset::test {
+namespace {
+
+struct Arguments {
+  uint32_t id = 0;
+  std::string report;
+  bool reuse = false;
+  std::vector<std::string> addresses;
+};
+
+struct FlowReport {
+  uint32_t next = 0;  // sequence number that is due
+  uint32_t count = 0;
+  uint32_t disorder = 0;  // datagrams that came before or after their turn
+};
+
+volatile std::sig_atomic_t g_stopped = 0;
+
+Arguments parse(int argc, char** argv) {
+  Arguments arguments;
+  for (int i = 1; i < argc; i++) {
+    std::string word = argv[i];
+    if (word == "--id" && i + 1 < argc) {
+      arguments.id = static_cast<uint32_t>(std::stoul(argv[++i]));
+    } else if (word == "--report" && i + 1 < argc) {
+      arguments.report = argv[++i];
+    } else if (word == "--reuse") {
+      arguments.reuse = true;
+    } else {
+      arguments.addresses.push_back(word);
+    }
+  }
+  return arguments;
+}
+
+[[noreturn]] void die(const char* call) {
+  std::fprintf(stderr, "%s: %s\n", call, std::strerror(errno));
+  std::exit(1);
+}
+
+// With room for seconds of load: a machine that is busy with something else must not make the
+// kernel drop datagrams here, or the tests would count its noise.
+void make_room(int fd) {
+  int bytes = 8 << 20;
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) == 0) return;
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes) < 0) die("setsockopt");
+}
+
+int open_socket(const Address& address, bool reuse) {
+  int fd = socket(address.family(), SOCK_DGRAM, 0);
+  if (fd < 0) die("socket");
+  int yes = 1;
+  if (reuse && (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||
+                setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes) < 0)) {
+    die("setsockopt");
+  }
+  make_room(fd);
+  if (bind(fd, address.get(), address.size()) < 0) die("bind");
+  return fd;
+}
+
+void note(FlowReport& report, uint32_t sequence) {
+  if (sequence != report.next) report.disorder++;
+  report.next = sequence + 1;
+  report.count++;
+}
+
+// One datagram in, one out. A question of another size is answered by silence.
+void serve_one(int fd, uint32_t id, std::map<uint32_t, FlowReport>& flows) {
+  Question question;
+  sockaddr_storage from{};
+  socklen_t from_size = sizeof from;
+  ssize_t got = recvfrom(fd, &question, sizeof question, MSG_DONTWAIT,
+                         reinterpret_cast<sockaddr*>(&from), &from_size);
+  if (got != sizeof question) return;
+  note(flows[question.flow], question.sequence);
+  Answer answer{question.flow, question.sequence, id};
+  sendto(fd, &answer, sizeof answer, 0, reinterpret_cast<sockaddr*>(&from), from_size);
+}
+
+// SIGTERM is let in only while ppoll waits, so that none falls between a look at the flag and the
+// sleep.
+void serve(const std::vector<int>& fds, uint32_t id, std::map<uint32_t, FlowReport>& flows) {
+  sigset_t open_mask;
+  sigemptyset(&open_mask);
+  std::vector<pollfd> polled;
+  polled.reserve(fds.size());
+  for (int fd : fds) polled.push_back({fd, POLLIN, 0});
+  while (!g_stopped) {
+    if (ppoll(polled.data(), polled.size(), nullptr, &open_mask) < 0) continue;
+    for (const pollfd& one : polled) {
+      if (one.revents & POLLIN) serve_one(one.fd, id, flows);
+    }
+  }
+}
+
+void handle_stop_signal() {
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGTERM);
+  sigprocmask(SIG_BLOCK, &blocked, nullptr);
+  struct sigaction action {};
+  action.sa_handler = [](int) { g_stopped = 1; };
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+int run(const Arguments& arguments) {
+  handle_stop_signal();
+  std::vector<int> fds;
+  for (const std::string& text : arguments.addresses) {
+    fds.push_back(open_socket(Address(text), arguments.reuse));
+  }
+  std::puts("ready");
+  std::fflush(stdout);
+
+  std::map<uint32_t, FlowReport> flows;
+  serve(fds, arguments.id, flows);
+
+  if (arguments.report.empty()) return 0;
+  std::ofstream report(arguments.report);
+  for (const auto& [flow, seen] : flows) {
+    report << flow << ' ' << seen.count << ' ' << seen.disorder << '\n';
+  }
+  return report.flush() ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace subset::test
+
+int main(int argc, char** argv) {
+  try {
+    return subset::test::run(subset::test::parse(argc, argv));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "udp_server: %s\n", error.what());
+    return 2;
+  }
+}
