@@ -62,6 +62,11 @@ void log_joined(const Socket& socket, const Endpoint& endpoint, const protocol::
                        << ", member " << uint64_t{reply.member};
 }
 
+// An instance that there can be; getsockopt would hand any other on to the program.
+bool assigns(const protocol::Reply& reply) {
+  return reply.total <= kMaxTotal && reply.instance < reply.total;
+}
+
 // SUBSET_PIN, at the first join. Not for declared sockets: the instances of a process that declares
 // several are its threads', and it pins those itself. sched_setaffinity(0) pins this thread and the
 // threads and processes that it starts from now on.
@@ -115,6 +120,8 @@ int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wi
   protocol::Reply reply;
   if (const int error = ask(&message, sizeof message, fd, reply))
     return enter_without_daemon(fd, socket, endpoint, wish, {.error = error});
+  if (reply.error == 0 && !assigns(reply))
+    return enter_without_daemon(fd, socket, endpoint, wish, {.error = EPROTO});
   if (is_refusal(reply.error)) {
     Line(LogLevel::Error) << (reply.text[0] ? reply.text : describe_error(reply.error));
     errno = reply.error;
