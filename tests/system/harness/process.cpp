@@ -95,6 +95,8 @@ bool become(uid_t user) {
   } else if (command.listener >= 0) {
     ready = ready && dup2(command.listener, kFirstPassed) == kFirstPassed;
   }
+  // Descriptors of whoever runs the tests are none of the program's business.
+  close_range(command.listener >= 0 ? kFirstPassed + 1 : kFirstPassed, ~0U, 0);
   if (command.user) ready = ready && become(*command.user);
   if (ready) execvpe(prepared.argv[0], prepared.argv.data(), prepared.envp.data());
   _exit(127);
