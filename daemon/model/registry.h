@@ -13,7 +13,9 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "daemon/base/result.h"
@@ -47,22 +49,29 @@ struct Member {
   uint32_t instance = 0;
   uint32_t ordinal = 0;
   uint64_t generation = 1;
+  bool displaced = false;  // by a newcomer: drains for good
   MemberState state = MemberState::Active;
   int32_t pid = 0;
   std::string command;
   CpuSet cpus;
   Time since{};
+
+  // Is the instance, in that generation, this member's lineage's?
+  bool holds_in(uint64_t of_generation) const { return !displaced && generation == of_generation; }
+  bool operator==(const Member&) const = default;
 };
 
 struct Seat {
   uint32_t instance = 0;
   uint32_t ordinal = 0;
   Cookie cookie = 0;  // of the member in it; 0: vacant
+  bool operator==(const Seat&) const = default;
 };
 
 struct Instance {
   uint32_t weight = kDefaultWeight;
   bool drained = false;  // by the operator
+  bool operator==(const Instance&) const = default;
 };
 
 struct Group {
@@ -72,11 +81,12 @@ struct Group {
   Mode mode = Mode::Hash;
   Vacancy vacancy = Vacancy::Spread;
   bool elastic = false;
-  uint32_t total = 1;          // of the active generation
-  uint64_t generation = 1;     // number of the active one
-  uint32_t pending_total = 0;  // 0: no generation is pending
-  uint64_t pending_generation = 0;
-  std::vector<Seat> seats;                 // indexed by slot; never shrinks
+  uint32_t total = 1;               // of the active generation
+  uint64_t generation = 1;          // number of the active one
+  uint32_t pending_total = 0;       // 0: no generation is pending
+  uint64_t pending_generation = 0;  // the number of the pending one, or of the last that was:
+                                    // numbers are not used twice
+  std::vector<Seat> seats;          // indexed by slot; never shrinks
   std::map<uint32_t, Instance> instances;  // what differs from the default, by instance
   std::map<Cookie, Member> members;
   std::optional<Time> empty_since;  // when its last member left
@@ -84,19 +94,26 @@ struct Group {
   uint32_t weight_of(uint32_t instance) const;
   bool drained(uint32_t instance) const;
   uint32_t active_members() const;
+  // Of the active or the pending generation and not displaced; others drain for good.
+  bool current(const Member& member) const;
+  std::set<uint32_t> held_instances(uint64_t of_generation) const;
+  // The lowest that neither a seat nor a member of the instance has.
+  uint32_t free_ordinal(uint32_t instance) const;
+  bool operator==(const Group&) const = default;
 };
 
 // What admitting a claim would do.
 struct Admission {
   GroupSerial group = 0;  // 0: a new group
-  bool known = false;     // this very socket is a member already, of the same instance
+  bool known = false;     // this very socket is a member already, and stays where it is; if it
+                          // was displaced, without a slot
   Slot slot = kNoSlot;
   uint32_t instance = 0;
   uint32_t ordinal = 0;
   uint32_t total = 0;  // of the generation it joins
   uint64_t generation = 1;
-  MemberState state = MemberState::Active;
-  Mode mode = Mode::Hash;  // of a new group
+  MemberState state = MemberState::Active;  // Pending even if this member completes the generation
+  Mode mode = Mode::Hash;                   // of the group
   Vacancy vacancy = Vacancy::Spread;
   uint32_t weight = kDefaultWeight;
   std::vector<Cookie> displaced;  // members that drain from now on
@@ -108,6 +125,7 @@ struct Admission {
 struct Departure {
   GroupSerial group = 0;
   Member member;
+  std::vector<Cookie> renumbered;  // members of an elastic group that have another instance now
 };
 
 struct Quotas {
@@ -115,15 +133,21 @@ struct Quotas {
   uint32_t members_per_user = 8192;
 };
 
+// EINVAL, with text, where the protocol has no use for the mode.
+Result<void> check_mode(Mode mode, Protocol protocol);
+
 class Registry {
  public:
   explicit Registry(uint32_t own_netns_inode, Quotas quotas = {});
 
-  // Decides; changes nothing. Errors: EINVAL, EBUSY (held, policy refuse), ENOSPC (quota of
-  // key.uid, no vacant instance for kAnyInstance: EBUSY), with text for the user.
+  // Decides; changes nothing. The decision holds until something else changes the registry: commit
+  // it, or drop it, before the next one is asked for. Errors: EINVAL, EBUSY (held, policy refuse),
+  // ENOSPC (quota of key.uid, no vacant instance for kAnyInstance: EBUSY), with text for the user.
   Result<Admission> admit(const Claim& claim) const;
 
-  // Writes the decision down. For a new group `serial` names it; otherwise it is ignored.
+  // Writes the decision down. For a new group `serial` names it; otherwise it is ignored. May make
+  // the pending generation the active one (then members change their states), or end a pending one
+  // for which an elastic group waited (then its instances may be renumbered, as in a departure).
   Group& commit(const Claim& claim, const Admission& admission, GroupSerial serial);
 
   // A socket is gone, or left. Empty if no group has it.
@@ -132,15 +156,20 @@ class Registry {
   // A daemon that starts writes down what it found in pins and tags.
   Group& adopt(Group group);
 
+  // The member's process is gone, but the daemon keeps its socket (vacancy `hold`): traffic queues
+  // in it until a process claims that very socket. False unless it is an active member.
+  bool hold(GroupSerial group, Cookie cookie);
+
   // Removes a group that has no member.
   void forget(GroupSerial group);
 
-  // Operator's changes. `instance` empty: all. Errors: EINVAL, ENOENT with text.
+  // Operator's changes. `instance` empty: all. Errors: EINVAL, ENOENT with text. What an operator
+  // drained stays so for whoever registers there, until it is resumed.
   Result<void> set_drained(GroupSerial group, std::optional<uint32_t> instance, bool drained);
   Result<void> set_weight(GroupSerial group, std::optional<uint32_t> instance, uint32_t weight);
   Result<void> set_mode(GroupSerial group, Mode mode);
   Result<void> activate(GroupSerial group);  // the pending generation, complete or not
-  Result<void> abandon(GroupSerial group);   // the pending generation
+  Result<void> abandon(GroupSerial group);   // the pending generation; may renumber, like commit
 
   const Group* find(GroupSerial serial) const;
   const Group* find(const GroupKey& key) const;
@@ -148,13 +177,28 @@ class Registry {
   const Group* with_member(Cookie cookie) const;
   const std::map<GroupSerial, Group>& groups() const { return groups_; }
 
-  // Members that may be selected now: the planner's input.
+  // Members that may be selected now, held ones too: the planner's input.
   static std::vector<PlanMember> selectable(const Group& group);
 
+  // What the planner needs to know of instances that nobody holds.
+  static std::vector<std::pair<uint32_t, uint32_t>> vacant_weights(const Group& group);
+
  private:
+  Group founded_by(const Claim& claim) const;
+  std::string unique_id(const GroupKey& key) const;
+  Result<void> check_quotas(const Claim& claim, const Group& group) const;
+  std::optional<uint32_t> instance_elsewhere(const Claim& claim, const Group& group, uint32_t total,
+                                             const std::set<uint32_t>& held) const;
+  Result<uint32_t> choose_instance(const Claim& claim, const Group& group, uint32_t total,
+                                   uint64_t generation) const;
+  Group& group_for(const Claim& claim, const Admission& admission, GroupSerial serial);
+  Result<Group*> changeable(GroupSerial serial, std::optional<uint32_t> instance);
+  Result<Group*> with_pending(GroupSerial serial);
+
   uint32_t own_netns_inode_;
   Quotas quotas_;
   std::map<GroupSerial, Group> groups_;
+  std::map<GroupKey, GroupSerial> by_key_;
 };
 
 // May this peer change this group? Root and the owner of its sockets.

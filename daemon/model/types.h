@@ -40,7 +40,8 @@ struct GroupKey {
   uint32_t device = 0;  // interface index of SO_BINDTODEVICE, 0 for none
   uint32_t uid = 0;     // owner of the sockets
 
-  auto operator<=>(const GroupKey&) const = default;
+  // The check sees a null pointer in the 0 that the compiler compares with.
+  auto operator<=>(const GroupKey&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 // "127.0.0.1", "::1": no brackets.
