@@ -349,9 +349,9 @@ Result<void> Registry::set_drained(GroupSerial serial, std::optional<uint32_t> i
     which = which.contains(*instance) ? std::set{*instance} : std::set<uint32_t>{};
   }
   if (which.empty()) {
-    const std::string what = instance ? "instance " + std::to_string(*instance) : "any instance";
-    return fail(ENOENT, (drained ? "nobody holds " + what : "no drain is to be ended for " + what) +
-                            " of " + group.id);
+    const std::string what =
+        (instance ? "instance " + std::to_string(*instance) : "any instance") + " of " + group.id;
+    return fail(ENOENT, drained ? "nobody holds " + what : "no operator has drained " + what);
   }
   for (const uint32_t one : which) {
     configure(group, one, [&](Instance& i) { i.drained = drained; });
