@@ -35,7 +35,8 @@ struct RecordSeat {
   uint16_t instance;
   uint16_t ordinal;
   uint16_t weight;
-  uint16_t drained;
+  uint8_t drained;    // by the operator
+  uint8_t displaced;  // the member in it drains for good: a newcomer took its instance over
 };
 static_assert(sizeof(RecordSeat) == 8);
 

@@ -310,6 +310,15 @@ bool Registry::hold(GroupSerial serial, Cookie cookie) {
   return true;
 }
 
+void Registry::set_process(GroupSerial serial, Cookie cookie, int32_t pid, const CpuSet& cpus) {
+  auto group = groups_.find(serial);
+  if (group == groups_.end()) return;
+  auto member = group->second.members.find(cookie);
+  if (member == group->second.members.end()) return;
+  member->second.pid = pid;
+  member->second.cpus = cpus;
+}
+
 void Registry::forget(GroupSerial serial) {
   const auto found = groups_.find(serial);
   if (found == groups_.end() || !found->second.members.empty()) {

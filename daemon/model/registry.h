@@ -160,6 +160,9 @@ class Registry {
   // in it until a process claims that very socket. False unless it is an active member.
   bool hold(GroupSerial group, Cookie cookie);
 
+  // The process that holds a member is another one, or may use other CPUs; pid 0: not known.
+  void set_process(GroupSerial group, Cookie cookie, int32_t pid, const CpuSet& cpus);
+
   // Removes a group that has no member.
   void forget(GroupSerial group);
 

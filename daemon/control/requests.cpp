@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+#include "daemon/control/requests.h"
+
+#include <nlohmann/json.hpp>
+#include <spdlog/spdlog.h>
+
+#include "daemon/control/client.h"
+#include "daemon/kernel/process.h"
+#include "daemon/kernel/socket_facts.h"
+
+namespace subset::control {
+namespace {
+
+protocol::Reply reply_to(const Result<Groups::Joined>& result) {
+  if (!result) return reply_with(result.error().code, result.error().message());
+  protocol::Reply reply = reply_with(0, result->warning);
+  reply.total = result->total;
+  reply.instance = result->instance;
+  reply.member = result->member;
+  return reply;
+}
+
+protocol::Reply reply_to(const Result<void>& result) {
+  if (!result) return reply_with(result.error().code, result.error().message());
+  return reply_with(0, "");
+}
+
+Claim claim_of(const protocol::Register& message, const Peer& peer,
+               const kernel::SocketFacts& facts) {
+  Claim claim;
+  claim.key = facts.key;
+  claim.cookie = facts.cookie;
+  claim.lineage = message.lineage;
+  claim.total = message.total;
+  claim.instance = message.instance;
+  claim.elastic = (message.flags & protocol::kElastic) != 0;
+  if (message.flags & protocol::kModeGiven) claim.mode = static_cast<Mode>(message.mode);
+  if (message.flags & protocol::kVacancyGiven)
+    claim.vacancy = static_cast<Vacancy>(message.vacancy);
+  if (message.flags & protocol::kWeightGiven) claim.weight = message.weight;
+  claim.conflict = static_cast<Conflict>(message.conflict);
+  claim.now = std::chrono::system_clock::now();
+  claim.pid = peer.pid;
+  if (peer.pid > 0) {
+    claim.command = kernel::command_of(peer.pid);
+    claim.cpus = kernel::affinity_of(peer.pid);
+  }
+  return claim;
+}
+
+// A request may have waited in the queue while no daemon ran. Then its sender has stopped waiting:
+// it runs on, and is glad to be steered now; or it took the silence for a failure, or is gone
+// altogether, and its socket, alive only in the message, must not push anybody aside.
+bool stale(const protocol::Register& message, const Request& request) {
+  if (request.connection->open()) return false;
+  if (message.flags & protocol::kMustJoin) return true;
+  return request.peer.pid > 0 && !kernel::open_pidfd(request.peer.pid);
+}
+
+std::string event_text(const Happening& happening) {
+  nlohmann::ordered_json json;
+  json["time"] = observe::to_rfc3339(std::chrono::system_clock::now());
+  json["event"] = happening.what;
+  json["group"] = happening.group;
+  if (happening.instance) json["instance"] = *happening.instance;
+  if (happening.pid > 0) json["pid"] = happening.pid;
+  if (!happening.command.empty()) json["command"] = happening.command;
+  if (!happening.detail.empty()) json["detail"] = happening.detail;
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+}  // namespace
+
+void Requests::handle(Request request) {
+  std::visit([&](const auto& message) { answer(message, request); }, request.message);
+}
+
+// Sent at the end of the round, after the groups have settled: when bind() returns, steering is in
+// place; and a batch of registrations is planned once.
+void Requests::reply_later(std::shared_ptr<Connection> connection, const protocol::Reply& reply) {
+  if (waiting_.empty()) {
+    loop_.at_end_of_round([this] {
+      groups_.settle();
+      for (auto& [waiting, ready] : std::exchange(waiting_, {})) waiting->reply(ready);
+    });
+  }
+  waiting_.push_back({std::move(connection), reply});
+}
+
+Result<Groups::Joined> Requests::join(const protocol::Register& message, const Request& request) {
+  auto facts = kernel::inspect_socket(request.socket.get());
+  if (!facts) return tl::unexpected(facts.error());
+  if (auto joinable = kernel::check_joinable(*facts); !joinable)
+    return tl::unexpected(joinable.error());
+  return groups_.join(claim_of(message, request.peer, *facts), request.socket.get());
+}
+
+void Requests::answer(const protocol::Register& message, Request& request) {
+  if (stale(message, request)) return;
+  auto joined = join(message, request);
+  if (!joined)
+    spdlog::warn("process {} of user {} is refused: {}", request.peer.pid, request.peer.uid,
+                 joined.error().message());
+  reply_later(std::move(request.connection), reply_to(joined));
+}
+
+void Requests::answer(const protocol::OfSocket& message, Request& request) {
+  auto facts = kernel::inspect_socket(request.socket.get());
+  if (!facts)
+    return request.connection->reply(reply_with(facts.error().code, facts.error().message()));
+  if (message.header.kind == protocol::Kind::Query)
+    return request.connection->reply(reply_to(groups_.query(facts->cookie)));
+  reply_later(std::move(request.connection),
+              reply_to(groups_.leave(facts->cookie, request.socket.get())));
+}
+
+void Requests::answer(const protocol::Status&, Request& request) {
+  request.connection->document(observe::to_json(groups_.snapshot()));
+}
+
+void Requests::answer(const protocol::Change& message, Request& request) {
+  auto changed = groups_.change(message, request.peer.uid);
+  if (!changed)
+    spdlog::warn("user {} is refused a change: {}", request.peer.uid, changed.error().message());
+  reply_later(std::move(request.connection), reply_to(changed));
+}
+
+void Requests::answer(const protocol::Follow&, Request& request) {
+  followers_.push_back(std::move(request.connection));
+}
+
+void Requests::tell(const Happening& happening) {
+  std::erase_if(followers_, [](const auto& follower) { return !follower->open(); });
+  if (followers_.empty()) return;
+  protocol::Event event;
+  event_text(happening).copy(event.json, sizeof event.json - 1);
+  for (const auto& follower : followers_) follower->event(event);
+}
+
+}  // namespace subset::control

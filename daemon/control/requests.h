@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// Answers what is asked on the control socket: looks at the socket that came, asks the groups, and
+// replies once the table is in force.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "daemon/control/handler.h"
+#include "daemon/groups/groups.h"
+#include "daemon/loop/loop.h"
+
+namespace subset::control {
+
+class Requests final : public Handler {
+ public:
+  Requests(Groups& groups, Loop& loop) : groups_(groups), loop_(loop) {}
+
+  void handle(Request request) override;
+
+  // To all who follow.
+  void tell(const Happening& happening);
+
+ private:
+  void answer(const protocol::Register& message, Request& request);
+  void answer(const protocol::OfSocket& message, Request& request);
+  void answer(const protocol::Status& message, Request& request);
+  void answer(const protocol::Change& message, Request& request);
+  void answer(const protocol::Follow& message, Request& request);
+
+  Result<Groups::Joined> join(const protocol::Register& message, const Request& request);
+  void reply_later(std::shared_ptr<Connection> connection, const protocol::Reply& reply);
+
+  Groups& groups_;
+  Loop& loop_;
+  struct Waiting {
+    std::shared_ptr<Connection> connection;
+    protocol::Reply reply;
+  };
+  std::vector<Waiting> waiting_;
+  std::vector<std::shared_ptr<Connection>> followers_;
+};
+
+}  // namespace subset::control

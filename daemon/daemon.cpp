@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+#include "daemon/daemon.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <spdlog/spdlog.h>
+#include <systemd/sd-daemon.h>
+
+#include "daemon/control/requests.h"
+#include "daemon/control/server.h"
+#include "daemon/groups/groups.h"
+#include "daemon/kernel/privileges.h"
+#include "daemon/kernel/socket_facts.h"
+#include "daemon/kernel/topology.h"
+#include "daemon/loop/loop.h"
+
+namespace subset {
+namespace {
+
+void log_happening(const Happening& happening) {
+  std::string line = happening.group;
+  if (happening.instance) line += " instance " + std::to_string(*happening.instance);
+  line += " " + happening.what;
+  if (happening.pid > 0)
+    line += ": process " + std::to_string(happening.pid) + " (" + happening.command + ")";
+  if (!happening.detail.empty()) line += ", " + happening.detail;
+  spdlog::info("{}", line);
+}
+
+Result<Fd> stop_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  Fd fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd) return fail_errno("make a signalfd");
+  return fd;
+}
+
+Result<control::Listener> open_listener(DaemonOptions& options) {
+  if (options.listener) return control::Listener::adopt(std::move(options.listener));
+  return control::Listener::at_path(options.socket_path);
+}
+
+Result<Groups::Surroundings> look_around(const std::string& pin_dir) {
+  auto pins = kernel::Pins::open(pin_dir);
+  if (!pins) return tl::unexpected(pins.error());
+  auto watch = kernel::Watch::open(*pins);
+  if (!watch) return tl::unexpected(watch.error());
+  auto netns = kernel::own_netns_inode();
+  if (!netns) return tl::unexpected(netns.error());
+  return Groups::Surroundings{std::move(*pins), std::move(*watch), kernel::read_topology(), *netns,
+                              Quotas{}};
+}
+
+}  // namespace
+
+struct Daemon::Impl {
+  // Destroyed from the last to the first: nothing outlives the loop that calls it.
+  std::unique_ptr<Loop> loop;
+  std::unique_ptr<Groups> groups;
+  std::unique_ptr<control::Requests> requests;
+  std::unique_ptr<control::Server> server;
+  Fd signals;
+  Loop::Handle on_signal;
+  bool remove_on_exit = false;
+};
+
+Daemon::Daemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Daemon::~Daemon() = default;
+
+// What needs privileges comes first, then they go, then strangers are let in.
+Result<std::unique_ptr<Daemon>> Daemon::create(DaemonOptions options) {
+  auto impl = std::make_unique<Impl>();
+  impl->remove_on_exit = options.remove_on_exit;
+  auto loop = Loop::create();
+  if (!loop) return tl::unexpected(loop.error());
+  impl->loop = std::move(*loop);
+  auto listener = open_listener(options);
+  if (!listener) return tl::unexpected(listener.error());
+  auto around = look_around(options.pin_dir);
+  if (!around) return tl::unexpected(around.error());
+  auto signals = stop_signals();
+  if (!signals) return tl::unexpected(signals.error());
+  impl->signals = std::move(*signals);
+  if (options.drop_capabilities) {
+    if (auto dropped = kernel::drop_capabilities(); !dropped)
+      return tl::unexpected(dropped.error());
+  }
+  auto tell = [parts = impl.get()](const Happening& happening) {
+    log_happening(happening);
+    if (parts->requests) parts->requests->tell(happening);
+  };
+  impl->groups = std::make_unique<Groups>(std::move(*around), *impl->loop, tell);
+  if (auto adopted = impl->groups->adopt(); !adopted) return tl::unexpected(adopted.error());
+  impl->requests = std::make_unique<control::Requests>(*impl->groups, *impl->loop);
+  impl->server =
+      std::make_unique<control::Server>(*impl->loop, *impl->requests, std::move(*listener));
+  return std::unique_ptr<Daemon>(new Daemon(std::move(impl)));
+}
+
+Result<void> Daemon::run() {
+  Impl& parts = *impl_;
+  parts.on_signal = parts.loop->watch(parts.signals.get(), POLLIN, [&parts](uint32_t) {
+    signalfd_siginfo info;
+    while (read(parts.signals.get(), &info, sizeof info) == sizeof info) {
+    }
+    parts.loop->stop();
+  });
+  sd_notify(0, "READY=1");
+  auto done = parts.loop->run();
+  sd_notify(0, "STOPPING=1");
+  if (parts.remove_on_exit) (void)parts.groups->remove_empty();
+  return done;
+}
+
+void Daemon::stop() {
+  impl_->loop->stop();
+}
+
+}  // namespace subset

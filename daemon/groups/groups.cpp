@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT
+// The life of groups between requests: planning, departures, ends.
+#include "daemon/groups/groups.h"
+
+#include <poll.h>
+
+#include <algorithm>
+
+#include <spdlog/spdlog.h>
+
+#include "daemon/kernel/process.h"
+
+namespace subset {
+namespace {
+
+constexpr auto kSweepPeriod = std::chrono::seconds(1);
+
+// How long a group without members keeps its counters and its name: a server that is restarted as
+// a whole finds them again.
+constexpr auto kLinger = std::chrono::seconds(30);
+
+kernel::Record record_of(const Group& group) {
+  kernel::Record record;
+  auto& head = record.head;
+  head.serial = group.serial;
+  head.netns_cookie = group.key.netns_cookie;
+  head.netns_inode = group.key.netns_inode;
+  head.device = group.key.device;
+  head.uid = group.key.uid;
+  head.port = group.key.port;
+  head.family = static_cast<uint8_t>(group.key.family);
+  head.protocol = static_cast<uint8_t>(group.key.protocol);
+  head.v6only = group.key.v6only;
+  std::copy(group.key.address.begin(), group.key.address.end(), head.address);
+  head.generation = group.generation;
+  head.pending_generation = group.pending_generation;
+  head.total = group.total;
+  head.pending_total = group.pending_total;
+  head.mode = static_cast<uint8_t>(group.mode);
+  head.vacancy = static_cast<uint8_t>(group.vacancy);
+  head.elastic = group.elastic;
+  for (const Seat& seat : group.seats) {
+    auto member = group.members.find(seat.cookie);
+    const bool displaced = member != group.members.end() && member->second.displaced;
+    record.seats.push_back({.instance = static_cast<uint16_t>(seat.instance),
+                            .ordinal = static_cast<uint16_t>(seat.ordinal),
+                            .weight = static_cast<uint16_t>(group.weight_of(seat.instance)),
+                            .drained = group.drained(seat.instance),
+                            .displaced = displaced});
+  }
+  return record;
+}
+
+}  // namespace
+
+Groups::Groups(Surroundings surroundings, Loop& loop, std::function<void(const Happening&)> tell)
+    : around_(std::move(surroundings)),
+      loop_(loop),
+      tell_(std::move(tell)),
+      registry_(around_.own_netns, around_.quotas),
+      counters_in_use_(SUBSET_COUNTERS) {
+  notices_ = loop_.watch(around_.watch->notice_poll_fd(), POLLIN, [this](uint32_t) {
+    std::set<GroupSerial> noticed;
+    around_.watch->drain_notices(
+        [&](const subset_notice& notice) { noticed.insert(notice.group); });
+    for (GroupSerial serial : noticed) {
+      if (const Group* group = registry_.find(serial)) check_seats(*group);
+      changed(serial);
+    }
+  });
+  sweeper_ = loop_.every(kSweepPeriod, [this] { sweep(); });
+}
+
+Groups::~Groups() = default;
+
+void Groups::changed(GroupSerial group) {
+  changed_.insert(group);
+  if (std::exchange(settle_asked_, true)) return;
+  loop_.at_end_of_round([this] { settle(); });
+}
+
+void Groups::settle() {
+  settle_asked_ = false;
+  for (GroupSerial serial : std::exchange(changed_, {})) {
+    const Group* group = registry_.find(serial);
+    auto runtime = runtimes_.find(serial);
+    if (!group || runtime == runtimes_.end()) continue;
+    if (auto published = publish(*group, runtime->second); !published)
+      spdlog::error("{}: {}", group->id, published.error().message());
+    write_record(*group, runtime->second);
+    runtime->second.steering->rearm_notice();
+  }
+}
+
+Result<void> Groups::publish(const Group& group, Runtime& runtime) {
+  TablePlan plan = plan_table(group, around_.topology, runtime.plan);
+  if (auto done = runtime.steering->publish(plan.shape, plan.table); !done) return done;
+  runtime.plan = std::move(plan.state);
+  if (plan.table.candidates == runtime.candidates) return {};
+  runtime.candidates = std::move(plan.table.candidates);
+  auto counts = runtime.steering->counts();
+  if (!counts) return fail(counts.error(), "publish");
+  runtime.selected_at_change.clear();
+  for (const auto& slot : counts->slots)
+    runtime.selected_at_change.push_back(slot.home + slot.alternative);
+  return {};
+}
+
+void Groups::write_record(const Group& group, Runtime& runtime) {
+  if (auto written = runtime.steering->write_record(record_of(group)); !written)
+    spdlog::error("{}: {}", group.id, written.error().message());
+}
+
+// --- departures ---------------------------------------------------------------------------------
+
+void Groups::depart(GroupSerial serial, Cookie cookie, const char* why) {
+  auto departure = registry_.depart(serial, cookie, std::chrono::system_clock::now());
+  if (!departure) return;
+  free_counter(cookie);
+  const Group* group = registry_.find(serial);
+  const Member& member = departure->member;
+  tell_({.what = "left",
+         .group = group ? group->id : "",
+         .instance = member.instance,
+         .pid = member.pid,
+         .command = member.command,
+         .detail = why});
+  changed(serial);
+}
+
+// A member whose slot holds it is there; one without a slot is only known by its tag.
+bool Groups::sits(const Runtime& runtime, const Member& member) const {
+  return member.slot == kNoSlot || runtime.steering->occupant(member.slot) == member.cookie;
+}
+
+void Groups::check_seats(const Group& group) {
+  auto runtime = runtimes_.find(group.serial);
+  if (runtime == runtimes_.end()) return;
+  std::vector<Cookie> gone;
+  for (const auto& [cookie, member] : group.members) {
+    if (!sits(runtime->second, member)) gone.push_back(cookie);
+  }
+  for (Cookie cookie : gone) depart(group.serial, cookie, "its socket left the group");
+}
+
+void Groups::watch_process(int32_t pid) {
+  if (pid <= 0 || processes_.count(pid)) return;
+  auto pidfd = kernel::open_pidfd(pid);
+  if (!pidfd) return;  // gone already: the next sweep sees to it
+  const int fd = pidfd->get();
+  auto handle = loop_.watch(fd, POLLIN, [this, pid](uint32_t) { process_ended(pid); });
+  processes_.emplace(pid, Watched{std::move(*pidfd), std::move(handle)});
+}
+
+// When the process ended its descriptors are closed; a socket that lives on is somebody else's too
+// (a child, a parent that passed it on).
+void Groups::process_ended(int32_t pid) {
+  processes_.erase(pid);
+  bool unsure = false;
+  std::vector<std::pair<GroupSerial, Cookie>> gone;
+  for (const auto& [serial, group] : registry_.groups()) {
+    const auto runtime = runtimes_.find(serial);
+    for (const auto& [cookie, member] : group.members) {
+      if (member.pid != pid || runtime == runtimes_.end()) continue;
+      if (!sits(runtime->second, member))
+        gone.emplace_back(serial, cookie);
+      else
+        unsure = true;
+    }
+  }
+  for (const auto& [serial, cookie] : gone) depart(serial, cookie, "its process ended");
+  if (unsure) sweep();
+}
+
+void Groups::refresh_process(const Group& group, const Member& member) {
+  if (member.pid <= 0) return;
+  if (!processes_.count(member.pid)) {
+    registry_.set_process(group.serial, member.cookie, 0, member.cpus);
+    return;
+  }
+  if (group.mode != Mode::Cpu && group.mode != Mode::Numa) return;
+  CpuSet cpus = kernel::affinity_of(member.pid);
+  if (cpus.empty() || cpus == member.cpus) return;
+  registry_.set_process(group.serial, member.cookie, member.pid, cpus);
+  changed(group.serial);
+}
+
+void Groups::sweep() {
+  auto samples = around_.watch->sample();
+  if (!samples) {
+    spdlog::error("{}", samples.error().message());
+    return;
+  }
+  std::set<Cookie> alive;
+  for (const subset_sample& sample : *samples) alive.insert(sample.cookie);
+  std::vector<std::pair<GroupSerial, Cookie>> gone;
+  for (const auto& [serial, group] : registry_.groups()) {
+    for (const auto& [cookie, member] : group.members) {
+      if (!alive.count(cookie))
+        gone.emplace_back(serial, cookie);
+      else
+        refresh_process(group, member);
+    }
+  }
+  for (const auto& [serial, cookie] : gone) depart(serial, cookie, "its socket was closed");
+  for (const auto& [serial, runtime] : runtimes_) {
+    if (const Group* group = registry_.find(serial)) check_seats(*group);
+  }
+  forget_empty(false);
+}
+
+// --- ends ---------------------------------------------------------------------------------------
+
+void Groups::forget_empty(bool at_once) {
+  const Time now = std::chrono::system_clock::now();
+  std::vector<GroupSerial> over;
+  for (const auto& [serial, group] : registry_.groups()) {
+    if (!group.members.empty()) continue;
+    if (at_once || !group.empty_since || now - *group.empty_since > kLinger) over.push_back(serial);
+  }
+  for (GroupSerial serial : over) {
+    if (auto runtime = runtimes_.find(serial); runtime != runtimes_.end()) {
+      if (auto unpinned = runtime->second.steering->unpin(); !unpinned)
+        spdlog::error("{}", unpinned.error().message());
+      runtimes_.erase(runtime);
+    }
+    spdlog::info("{}: ended", registry_.find(serial)->id);
+    registry_.forget(serial);
+  }
+}
+
+bool Groups::remove_empty() {
+  sweep();
+  forget_empty(true);
+  return registry_.groups().empty();
+}
+
+}  // namespace subset

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+// Carries out what the registry decides and the planner wants: the one place where the model and
+// the kernel's side meet. Every change ends in settle(), which plans each group that changed once
+// and publishes its table; a restart of the daemon is the same way.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "daemon/base/result.h"
+#include "daemon/kernel/pins.h"
+#include "daemon/kernel/steering.h"
+#include "daemon/kernel/watch.h"
+#include "daemon/loop/loop.h"
+#include "daemon/model/registry.h"
+#include "daemon/model/table_plan.h"
+#include "daemon/observe/snapshot.h"
+#include "protocol/message.h"
+
+namespace subset {
+
+// Something that an operator may want to know, as it happened.
+struct Happening {
+  std::string what;   // joined, left, took over, drained, resumed, flipped, ...
+  std::string group;  // its id
+  std::optional<uint32_t> instance;
+  int32_t pid = 0;
+  std::string command;
+  std::string detail;
+};
+
+class Groups {
+ public:
+  struct Surroundings {
+    kernel::Pins pins;
+    std::unique_ptr<kernel::Watch> watch;
+    Topology topology;
+    uint32_t own_netns = 0;
+    Quotas quotas;
+  };
+
+  Groups(Surroundings surroundings, Loop& loop, std::function<void(const Happening&)> tell);
+  ~Groups();
+
+  // Takes over what a former daemon left in pins and tags. A group that cannot be read is reported
+  // and left alone.
+  Result<void> adopt();
+
+  struct Joined {
+    GroupSerial group = 0;
+    uint32_t total = 0;
+    uint32_t instance = 0;
+    uint32_t member = 0;
+    std::string warning;
+  };
+  // The socket stays the caller's. The table changes at the next settle().
+  Result<Joined> join(const Claim& claim, int socket);
+  Result<Joined> query(Cookie cookie) const;
+  Result<void> leave(Cookie cookie, int socket);
+
+  // An operator's change, by who may.
+  Result<void> change(const protocol::Change& change, uint32_t peer_uid);
+
+  // Plans and publishes what changed since the last time.
+  void settle();
+
+  // Looks whether the members are still there: cheap, and the truth.
+  void sweep();
+
+  observe::Snapshot snapshot() const;
+
+  // At the end of an embedded daemon: takes groups without members away. True if none is left.
+  bool remove_empty();
+
+ private:
+  // What one group has beside the registry's entry.
+  struct Runtime {
+    std::unique_ptr<kernel::Steering> steering;
+    PlanState plan;
+    std::vector<uint64_t> selected_at_change;  // by slot: where the imbalance starts to count
+    std::vector<Candidate> candidates;         // of the table in force
+  };
+
+  Result<void> make_runtime(const Claim& claim, const Admission& admission, GroupSerial serial);
+  Result<void> seat(const Claim& claim, const Admission& admission, GroupSerial serial, int socket);
+  Result<void> make_room(const Group* group, Runtime& runtime, const Admission& admission);
+  Result<uint32_t> counter_for(const Claim& claim);
+  void free_counter(Cookie cookie);
+  void report_join(const Group& group, const Claim& claim, const Admission& admission,
+                   uint64_t generation_before);
+
+  void depart(GroupSerial group, Cookie cookie, const char* why);
+  bool sits(const Runtime& runtime, const Member& member) const;
+  void check_seats(const Group& group);
+  void refresh_process(const Group& group, const Member& member);
+  void process_ended(int32_t pid);
+  void watch_process(int32_t pid);
+  void forget_empty(bool at_once);
+
+  Result<void> publish(const Group& group, Runtime& runtime);
+  void write_record(const Group& group, Runtime& runtime);
+  Result<void> adopt_group(GroupSerial serial, const std::vector<subset_sample>& samples);
+  void changed(GroupSerial group);
+
+  observe::GroupView view_of(const Group& group, const Runtime& runtime,
+                             const std::map<Cookie, const subset_sample*>& samples) const;
+
+  Surroundings around_;
+  Loop& loop_;
+  std::function<void(const Happening&)> tell_;
+  Registry registry_;
+  std::map<GroupSerial, Runtime> runtimes_;
+  std::set<GroupSerial> changed_;
+  struct Watched {
+    Fd pidfd;
+    Loop::Handle handle;
+  };
+  std::map<int32_t, Watched> processes_;
+  std::vector<bool> counters_in_use_;
+  std::map<Cookie, uint32_t> counters_;  // of open connections, by listener
+  Loop::Handle notices_;
+  Loop::Handle sweeper_;
+  bool settle_asked_ = false;
+};
+
+}  // namespace subset

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+// Sockets that join and leave, and operators' changes: decide (registry), do (kernel), write down.
+#include <sys/random.h>
+
+#include <cstring>
+
+#include <spdlog/spdlog.h>
+
+#include "daemon/groups/groups.h"
+#include "daemon/kernel/process.h"
+
+namespace subset {
+namespace {
+
+GroupSerial random_serial() {
+  GroupSerial serial = 0;
+  while (serial == 0) {
+    if (getrandom(&serial, sizeof serial, 0) < 0) continue;
+  }
+  return serial;
+}
+
+subset_tag tag_of(const Claim& claim, const Admission& admission, GroupSerial serial,
+                  uint32_t counter) {
+  using std::chrono::nanoseconds;
+  const auto since = std::chrono::duration_cast<nanoseconds>(claim.now.time_since_epoch());
+  subset_tag tag{};
+  tag.group = serial;
+  tag.lineage = claim.lineage;
+  tag.since_ns = static_cast<uint64_t>(since.count());
+  tag.generation = admission.generation;
+  tag.total = admission.total;
+  tag.instance = admission.instance;
+  tag.ordinal = admission.ordinal;
+  tag.slot = admission.slot;
+  tag.pid = claim.pid;
+  tag.counter = counter;
+  claim.command.copy(tag.command, sizeof tag.command - 1);
+  return tag;
+}
+
+}  // namespace
+
+Result<uint32_t> Groups::counter_for(const Claim& claim) {
+  if (claim.key.protocol != Protocol::Tcp) return 0u;
+  if (auto known = counters_.find(claim.cookie); known != counters_.end()) return known->second;
+  auto counter = around_.watch->take_counter(counters_in_use_);
+  if (!counter) return counter;
+  counters_in_use_[*counter] = true;
+  counters_[claim.cookie] = *counter;
+  return counter;
+}
+
+// The kernel's side goes on counting down in it while connections are open: it is taken again only
+// when it is 0.
+void Groups::free_counter(Cookie cookie) {
+  auto counter = counters_.find(cookie);
+  if (counter == counters_.end()) return;
+  counters_in_use_[counter->second] = false;
+  counters_.erase(counter);
+}
+
+Result<void> Groups::make_runtime(const Claim& claim, const Admission& admission,
+                                  GroupSerial serial) {
+  const Shape shape = initial_shape(claim.key, admission.mode, admission.vacancy, admission.total,
+                                    around_.topology);
+  auto steering = kernel::Steering::create(around_.pins, *around_.watch, serial, shape);
+  if (!steering) return fail(steering.error(), "new group");
+  runtimes_[serial].steering = std::move(*steering);
+  return {};
+}
+
+Result<void> Groups::make_room(const Group* group, Runtime& runtime, const Admission& admission) {
+  if (!group || admission.slot < runtime.steering->capacity()) return {};
+  TablePlan plan = plan_table(*group, around_.topology, runtime.plan);
+  plan.shape.slots = admission.slot + 1u;
+  if (auto done = runtime.steering->publish(plan.shape, plan.table); !done) return done;
+  runtime.plan = std::move(plan.state);
+  return {};
+}
+
+// In an order that leaves no wrong moment: the counter is named before the listener can be picked;
+// the tag comes before the slot, so that a daemon killed in between finds a tag without a seat and
+// not a seat without a tag. Attaching again what is attached costs a microsecond and repairs a
+// group whose program somebody replaced.
+Result<void> Groups::seat(const Claim& claim, const Admission& admission, GroupSerial serial,
+                          int socket) {
+  Runtime& runtime = runtimes_.at(serial);
+  kernel::Steering& steering = *runtime.steering;
+  if (auto room = make_room(registry_.find(admission.group), runtime, admission); !room)
+    return room;
+  auto counter = counter_for(claim);
+  if (!counter) return fail(counter.error(), "join");
+  if (auto done = around_.watch->tag(socket, tag_of(claim, admission, serial, *counter)); !done)
+    return done;
+  if (auto done = steering.attach(socket); !done) return done;
+  if (admission.slot == kNoSlot) return {};
+  if (admission.vacates) {
+    if (auto done = steering.remove(*admission.vacates); !done) return done;
+  }
+  if (auto done = steering.set_counter(admission.slot, *counter); !done) return done;
+  // A listener that was shut down has left its slot, one that listens again has not.
+  if (steering.occupant(admission.slot) == claim.cookie) return {};
+  return steering.insert(admission.slot, socket);
+}
+
+void Groups::report_join(const Group& group, const Claim& claim, const Admission& admission,
+                         uint64_t generation_before) {
+  const bool takeover = !admission.displaced.empty();
+  if (!admission.known) {
+    tell_({.what = takeover ? "took over" : "joined",
+           .group = group.id,
+           .instance = admission.instance,
+           .pid = claim.pid,
+           .command = claim.command,
+           .detail = std::to_string(admission.instance) + "/" + std::to_string(admission.total)});
+  }
+  if (admission.group != 0 && group.generation != generation_before)
+    tell_({.what = "flipped",
+           .group = group.id,
+           .detail = "generation " + std::to_string(group.generation) + " of " +
+                     std::to_string(group.total) + " is active"});
+}
+
+Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
+  // fchown and SO_BINDTODEVICE give a bound socket another key: it is no member of the old group.
+  if (const Group* other = registry_.with_member(claim.cookie); other && other->key != claim.key)
+    (void)leave(claim.cookie, socket);
+  auto admission = registry_.admit(claim);
+  if (!admission) return tl::unexpected(admission.error());
+  const bool is_new = admission->group == 0;
+  const GroupSerial serial = is_new ? random_serial() : admission->group;
+  if (is_new) {
+    if (auto made = make_runtime(claim, *admission, serial); !made)
+      return tl::unexpected(made.error());
+  }
+  if (auto seated = seat(claim, *admission, serial, socket); !seated) {
+    if (is_new) {
+      (void)runtimes_.at(serial).steering->unpin();
+      runtimes_.erase(serial);
+    }
+    if (!admission->known) {
+      free_counter(claim.cookie);
+      (void)around_.watch->untag(socket);
+    }
+    return fail(seated.error(), group_id(claim.key, around_.own_netns));
+  }
+  const uint64_t generation = is_new ? 1 : registry_.find(serial)->generation;
+  Group& group = registry_.commit(claim, *admission, serial);
+  write_record(group, runtimes_.at(serial));
+  watch_process(claim.pid);
+  report_join(group, claim, *admission, generation);
+  changed(serial);
+  return Joined{serial, admission->total, admission->instance, admission->ordinal,
+                admission->warning};
+}
+
+Result<Groups::Joined> Groups::query(Cookie cookie) const {
+  const Group* group = registry_.with_member(cookie);
+  if (!group) return fail(ENOPROTOOPT, "the socket is in no group");
+  const Member& member = group->members.at(cookie);
+  const uint32_t total = member.generation == group->pending_generation && group->pending_total != 0
+                             ? group->pending_total
+                             : group->total;
+  return Joined{group->serial, total, member.instance, member.ordinal, ""};
+}
+
+Result<void> Groups::leave(Cookie cookie, int socket) {
+  const Group* group = registry_.with_member(cookie);
+  if (!group) return fail(ENOPROTOOPT, "the socket is in no group");
+  const Member& member = group->members.at(cookie);
+  if (member.slot != kNoSlot) {
+    if (auto removed = runtimes_.at(group->serial).steering->remove(member.slot); !removed)
+      return removed;
+  }
+  (void)around_.watch->untag(socket);
+  depart(group->serial, cookie, "it left the subset");
+  return {};
+}
+
+Result<void> Groups::change(const protocol::Change& change, uint32_t peer_uid) {
+  using protocol::Verb;
+  const std::string id(change.group, strnlen(change.group, sizeof change.group));
+  const Group* group = registry_.find_id(id);
+  if (!group) return fail(ENOENT, "there is no group " + id + "; subset status lists them");
+  if (!may_change(*group, peer_uid))
+    return fail(EPERM, id + " belongs to user " + std::to_string(group->key.uid) +
+                           ": only root and its owner change it");
+  std::optional<uint32_t> instance;
+  if (change.instance != protocol::Change::kAll) instance = change.instance;
+  const GroupSerial serial = group->serial;
+  Result<void> done;
+  const char* what = "";
+  switch (change.verb) {
+    case Verb::Drain:
+      what = "drained";
+      done = registry_.set_drained(serial, instance, true);
+      break;
+    case Verb::Resume:
+      what = "resumed";
+      done = registry_.set_drained(serial, instance, false);
+      break;
+    case Verb::Weight:
+      what = "weighted";
+      done = registry_.set_weight(serial, instance, change.value);
+      break;
+    case Verb::SetMode:
+      what = "changed mode";
+      done = registry_.set_mode(serial, static_cast<Mode>(change.value));
+      break;
+    case Verb::Activate:
+      what = "flipped";
+      done = registry_.activate(serial);
+      break;
+    case Verb::Abandon:
+      what = "abandoned";
+      done = registry_.abandon(serial);
+      break;
+  }
+  if (!done) return done;
+  tell_({.what = what,
+         .group = id,
+         .instance = instance,
+         .detail = "by user " + std::to_string(peer_uid)});
+  changed(serial);
+  return {};
+}
+
+}  // namespace subset

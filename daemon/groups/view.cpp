@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+// What there is to see of the groups: the registry's names, the kernel's numbers.
+#include <algorithm>
+
+#include "daemon/groups/groups.h"
+
+namespace subset {
+namespace {
+
+using observe::GroupView;
+using observe::MemberView;
+
+MemberView named(const Group& group, uint32_t instance, uint32_t ordinal) {
+  MemberView view;
+  view.instance = instance;
+  view.member = ordinal;
+  view.weight = group.weight_of(instance);
+  return view;
+}
+
+void describe(MemberView& view, const Member& member) {
+  view.state = member.state;
+  view.pid = member.pid;
+  view.command = member.command;
+  view.cpus = member.cpus.cpulist();
+  view.cookie = member.cookie;
+  view.since = member.since;
+}
+
+void measure(MemberView& view, const subset_sample& sample) {
+  view.queue_bytes = sample.queue_bytes;
+  view.queue_limit_bytes = sample.queue_limit_bytes;
+  view.drops = sample.drops;
+  view.backlog = sample.backlog;
+  view.backlog_limit = sample.backlog_limit;
+}
+
+GroupView headline(const Group& group) {
+  GroupView view;
+  view.id = group.id;
+  view.protocol = group.key.protocol;
+  view.address = address_text(group.key);
+  view.port = group.key.port;
+  view.netns = group.key.netns_inode;
+  view.uid = group.key.uid;
+  view.mode = group.mode;
+  view.vacancy = group.vacancy;
+  view.total = group.total;
+  view.generation = group.generation;
+  return view;
+}
+
+}  // namespace
+
+GroupView Groups::view_of(const Group& group, const Runtime& runtime,
+                          const std::map<Cookie, const subset_sample*>& samples) const {
+  GroupView view = headline(group);
+  kernel::GroupCounts counts;
+  if (auto read = runtime.steering->counts()) counts = std::move(*read);
+  view.kernel = counts.kernel;
+  view.refused = counts.refused;
+
+  std::map<uint32_t, uint64_t> since_change;  // by active instance
+  auto add = [&](const Member& member, MemberView&& row) {
+    describe(row, member);
+    if (auto sample = samples.find(member.cookie); sample != samples.end())
+      measure(row, *sample->second);
+    if (auto counter = counters_.find(member.cookie); counter != counters_.end())
+      row.open_connections = around_.watch->open_connections(counter->second);
+    view.members.push_back(std::move(row));
+  };
+
+  for (size_t slot = 0; slot < group.seats.size(); slot++) {
+    const Seat& seat = group.seats[slot];
+    const kernel::SlotCounts counted =
+        slot < counts.slots.size() ? counts.slots[slot] : kernel::SlotCounts{};
+    MemberView row = named(group, seat.instance, seat.ordinal);
+    row.selected = counted.home + counted.alternative;
+    row.migrated = counted.migrated;
+    view.home += counted.home;
+    view.alternative += counted.alternative;
+    auto member = group.members.find(seat.cookie);
+    if (member == group.members.end()) {
+      // What was counted here stays part of the sum.
+      row.vacant = true;
+      row.state = MemberState::Draining;
+      if (row.selected + row.migrated > 0) view.members.push_back(std::move(row));
+      continue;
+    }
+    if (member->second.state == MemberState::Active) {
+      const uint64_t before =
+          slot < runtime.selected_at_change.size() ? runtime.selected_at_change[slot] : 0;
+      since_change[seat.instance] += row.selected - std::min(before, row.selected);
+    }
+    add(member->second, std::move(row));
+  }
+  for (const auto& [cookie, member] : group.members) {
+    if (member.slot == kNoSlot) add(member, named(group, member.instance, member.ordinal));
+  }
+  std::sort(view.members.begin(), view.members.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.instance, a.member) < std::pair(b.instance, b.member);
+  });
+  std::vector<std::pair<uint64_t, uint32_t>> loads;
+  for (const auto& [instance, selected] : since_change)
+    loads.emplace_back(selected, group.weight_of(instance));
+  view.imbalance = observe::imbalance_of(loads);
+  return view;
+}
+
+observe::Snapshot Groups::snapshot() const {
+  observe::Snapshot snapshot;
+  snapshot.at = std::chrono::system_clock::now();
+  std::map<Cookie, const subset_sample*> by_cookie;
+  auto samples = around_.watch->sample();
+  if (samples) {
+    for (const subset_sample& sample : *samples) by_cookie[sample.cookie] = &sample;
+  }
+  for (const auto& [serial, group] : registry_.groups()) {
+    auto runtime = runtimes_.find(serial);
+    if (runtime != runtimes_.end())
+      snapshot.groups.push_back(view_of(group, runtime->second, by_cookie));
+  }
+  std::sort(snapshot.groups.begin(), snapshot.groups.end(),
+            [](const auto& a, const auto& b) { return a.id < b.id; });
+  return snapshot;
+}
+
+}  // namespace subset
