@@ -14,9 +14,7 @@ namespace {
 
 GroupSerial random_serial() {
   GroupSerial serial = 0;
-  while (serial == 0) {
-    if (getrandom(&serial, sizeof serial, 0) < 0) continue;
-  }
+  while (serial == 0) (void)!getrandom(&serial, sizeof serial, 0);
   return serial;
 }
 

@@ -404,6 +404,7 @@ Result<void> Steering::Parts::reload(const Shape& wanted, const Table& table) {
   rows.reset();
   control.reset();
   shape = wanted;
+  shape.slots = slots;
   row_capacity = wanted.row_capacity;
   domains = wanted.domains;
   return {};
@@ -469,7 +470,7 @@ uint32_t Steering::counter(Slot slot) const {
 Result<void> Steering::publish(const Shape& shape, const Table& table) {
   Parts& parts = *parts_;
   Shape wanted = shape;
-  wanted.slots = std::max(shape.slots, parts.shape.slots);
+  wanted.slots = std::max(shape.slots, parts.slots);  // room that is there is no reason to reload
   if (!parts.skeleton || wanted != parts.shape) return parts.reload(wanted, table);
   uint32_t& active = parts.skeleton->bss->control.active;
   const uint32_t idle = 1 - parts.active_copy();

@@ -140,7 +140,7 @@ Shape initial_shape(const GroupKey& key, Mode mode, Vacancy vacancy, uint32_t to
 TablePlan plan_table(const Group& group, const Topology& topology, const PlanState& current) {
   TablePlan plan;
   plan.shape = initial_shape(group.key, group.mode, group.vacancy, group.total, topology);
-  plan.shape.slots = std::max<uint32_t>(plan.shape.slots, group.seats.size());
+  plan.shape.slots = static_cast<uint32_t>(group.seats.size());  // now it is a need, not a guess
   plan.state.mode = group.mode;
   plan.state.serial = current.serial + 1;
 
