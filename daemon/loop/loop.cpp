@@ -19,7 +19,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr unsigned kSubmissions = 256;  // more than that go in several calls
 constexpr unsigned kCompletions = 4096;
-constexpr uint64_t kNobody = 0;  // the id of operations whose outcome nobody waits for
+constexpr size_t kMostToClose = 64;  // descriptors that are noted; each is still open
+constexpr uint64_t kNobody = 0;      // the id of operations whose outcome nobody waits for
 
 struct Watch {
   int fd = -1;
@@ -369,7 +370,11 @@ void Loop::at_end_of_round(std::function<void()> call) {
 void Loop::close_aside(Fd fd) {
   if (!fd) return;
   core_->to_close.push_back(std::move(fd));
-  core_->submit_unless_running();
+  if (core_->to_close.size() < kMostToClose) {
+    core_->submit_unless_running();
+  } else {
+    static_cast<void>(core_->submit());  // an error stays in the ring, for the next round
+  }
 }
 
 Result<void> Loop::run() {

@@ -54,7 +54,8 @@ class Loop {
   void at_end_of_round(std::function<void()> call);
 
   // Closes on a worker of the kernel. For descriptors that came from a stranger: their close may
-  // wait (FUSE answers a flush when it likes, SO_LINGER waits for the other end).
+  // wait (FUSE answers a flush when it likes, SO_LINGER waits for the other end). One that the
+  // worker has not got to when the Loop goes may stay open until the process ends.
   void close_aside(Fd fd);
 
   // Runs until stop(); one called while nothing runs ends the next run at its first round. Errors

@@ -53,6 +53,7 @@ void look_at(const Follow& message) {
 }  // namespace
 
 // The first byte is the number of descriptors.
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer names it
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   auto packet = std::as_bytes(std::span(data + 1, size - 1));

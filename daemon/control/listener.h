@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+// The control socket as others find it: a listening AF_UNIX SOCK_SEQPACKET socket.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "daemon/base/fd.h"
+#include "daemon/base/result.h"
+
+namespace subset::control {
+
+class Listener {
+ public:
+  // Makes the socket, open to everybody, and its directory where that is missing. What a daemon
+  // that died left there is replaced; EADDRINUSE where one lives. The file goes with the Listener,
+  // unless it has become somebody else's.
+  static Result<Listener> at_path(const std::string& path);
+
+  // A socket that somebody else made and keeps. EINVAL where it is of another kind.
+  static Result<Listener> adopt(Fd socket);
+
+  Listener(Listener&&) noexcept;
+  Listener& operator=(Listener&&) noexcept;
+  ~Listener();
+
+  int fd() const { return socket_.get(); }
+
+ private:
+  struct File;
+  Listener(Fd socket, std::unique_ptr<File> file);
+
+  Fd socket_;
+  std::unique_ptr<File> file_;  // empty: adopted
+};
+
+}  // namespace subset::control
