@@ -114,6 +114,28 @@ struct subset_sample {
 	struct subset_tag tag;
 };
 
+/* A port that some group manages: the key of the map that strangers are looked for by. */
+struct subset_managed {
+	__u64 netns_cookie;
+	__u16 port; /* host order */
+	__u8 protocol;
+	__u8 padding[5];
+};
+
+/* One record of the search for strangers: a descriptor of a socket bound to a managed port. */
+struct subset_found {
+	__u64 cookie;
+	__u64 netns_cookie;
+	__s32 pid;
+	__u32 uid;
+	__u16 port;
+	__u8 protocol;
+	__u8 family;
+	__u8 address[16]; /* network order; IPv4 in the first four bytes */
+	__u32 padding;
+	char command[16];
+};
+
 /* What the daemon writes into a running program. */
 struct subset_control {
 	__u32 active; /* the copy of the table that is in force: 0 or 1 */

@@ -17,7 +17,10 @@
 #define TCP_SYN_RECV 3
 #define TCP_CLOSE 7
 #define TCP_LISTEN 10
+#define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
+#define AF_INET 2
+#define AF_INET6 10
 
 /* The few kernel fields that are read; CO-RE finds their offsets in the running kernel. */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -29,9 +32,30 @@ typedef struct {
 	__s64 counter;
 } atomic64_t;
 
+struct in6_addr {
+	__u8 s6_addr[16];
+};
+
+struct net {
+	__u64 net_cookie;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+typedef struct {
+	__u32 val;
+} kuid_t;
+
 struct sock_common {
 	atomic64_t skc_cookie;
 	volatile unsigned char skc_state;
+	unsigned short skc_family;
+	__u16 skc_num;
+	__u32 skc_rcv_saddr;
+	struct in6_addr skc_v6_rcv_saddr;
+	possible_net_t skc_net;
 };
 
 struct numa_drop_counters {
@@ -50,6 +74,17 @@ struct sock {
 	__u32 sk_ack_backlog;
 	__u32 sk_max_ack_backlog;
 	__u16 sk_protocol;
+	kuid_t sk_uid;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct task_struct {
+	int tgid;
+	struct task_struct *group_leader;
+	char comm[16];
 };
 
 struct udp_sock {
@@ -66,6 +101,14 @@ struct bpf_iter__bpf_sk_storage_map {
 	struct bpf_map *map;
 	struct sock *sk;
 	void *value;
+};
+
+struct file;
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
 };
 #pragma clang attribute pop
 
@@ -104,6 +147,15 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 65536);
 } notices SEC(".maps");
+
+/* The ports that groups share, in their namespaces. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct subset_managed);
+	__type(value, __u32);
+} managed SEC(".maps");
 
 static __always_inline __u64 drops_of(struct sock *sk)
 {
@@ -149,6 +201,54 @@ int sample_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 	}
 	sample.tag = *tag;
 	bpf_seq_write(ctx->meta->seq, &sample, sizeof(sample));
+	return 0;
+}
+
+/* Every descriptor of the machine comes past: those that are no socket on a managed port leave as
+ * soon as may be. TCP sockets count while they listen, UDP sockets while they are bound. */
+SEC("iter/task_file")
+int find_sockets(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct subset_managed key = {};
+	struct subset_found found = {};
+	struct socket *socket;
+	struct sock *sk;
+
+	if (!file || !task)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (!sk)
+		return 0;
+	key.port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	key.protocol = BPF_CORE_READ(sk, sk_protocol);
+	if (!key.port || (key.protocol != IPPROTO_UDP && key.protocol != IPPROTO_TCP))
+		return 0;
+	found.family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (found.family != AF_INET && found.family != AF_INET6)
+		return 0;
+	if (key.protocol == IPPROTO_TCP && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
+		return 0;
+	key.netns_cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
+	if (!bpf_map_lookup_elem(&managed, &key))
+		return 0;
+	found.netns_cookie = key.netns_cookie;
+	found.port = key.port;
+	found.protocol = key.protocol;
+	found.cookie = bpf_get_socket_cookie(sk); /* makes one where nobody asked before */
+	found.uid = BPF_CORE_READ(sk, sk_uid.val);
+	found.pid = BPF_CORE_READ(task, tgid);
+	if (found.family == AF_INET)
+		BPF_CORE_READ_INTO((__u32 *)found.address, sk, __sk_common.skc_rcv_saddr);
+	else
+		BPF_CORE_READ_INTO((struct in6_addr *)found.address, sk,
+				   __sk_common.skc_v6_rcv_saddr);
+	BPF_CORE_READ_STR_INTO(&found.command, task, group_leader, comm);
+	bpf_seq_write(ctx->meta->seq, &found, sizeof(found));
 	return 0;
 }
 

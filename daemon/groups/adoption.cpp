@@ -125,6 +125,7 @@ Result<void> Groups::adopt_group(GroupSerial serial, const std::vector<subset_sa
   runtime.plan = recovered_state(group, (*steering)->rows());
   runtime.steering = std::move(*steering);
   spdlog::info("{}: adopted with {} members", group.id, group.members.size());
+  manage_port(group.key);
   registry_.adopt(std::move(group));
   changed_.insert(serial);
   return {};

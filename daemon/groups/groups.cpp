@@ -69,6 +69,7 @@ Groups::Groups(Surroundings surroundings, Loop& loop, std::function<void(const H
     }
   });
   sweeper_ = loop_.every(kSweepPeriod, [this] { sweep(); });
+  search_ = loop_.after(kSweepPeriod, [this] { look_for_strangers(); });
 }
 
 Groups::~Groups() = default;
@@ -225,6 +226,7 @@ void Groups::forget_empty(bool at_once) {
       runtimes_.erase(runtime);
     }
     spdlog::info("{}: ended", registry_.find(serial)->id);
+    unmanage_port(registry_.find(serial)->key);
     registry_.forget(serial);
   }
 }

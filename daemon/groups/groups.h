@@ -82,6 +82,7 @@ class Groups {
     PlanState plan;
     std::vector<uint64_t> selected_at_change;  // by slot: where the imbalance starts to count
     std::vector<Candidate> candidates;         // of the table in force
+    std::vector<observe::Stranger> strangers;  // as of the last search
   };
 
   Result<void> make_runtime(const Claim& claim, const Admission& admission, GroupSerial serial);
@@ -99,6 +100,12 @@ class Groups {
   void process_ended(int32_t pid);
   void watch_process(int32_t pid);
   void forget_empty(bool at_once);
+
+  void manage_port(const GroupKey& key);
+  void unmanage_port(const GroupKey& key);
+  void look_for_strangers();
+  void compare_with_members(const std::vector<subset_found>& found);
+  void report_strangers(const Group& group, std::vector<observe::Stranger> strangers);
 
   Result<void> publish(const Group& group, Runtime& runtime);
   void write_record(const Group& group, Runtime& runtime);
@@ -123,6 +130,7 @@ class Groups {
   std::map<Cookie, uint32_t> counters_;  // of open connections, by listener
   Loop::Handle notices_;
   Loop::Handle sweeper_;
+  Loop::Handle search_;
   bool settle_asked_ = false;
 };
 

@@ -65,6 +65,7 @@ Result<void> Groups::make_runtime(const Claim& claim, const Admission& admission
   auto steering = kernel::Steering::create(around_.pins, *around_.watch, serial, shape);
   if (!steering) return fail(steering.error(), "new group");
   runtimes_[serial].steering = std::move(*steering);
+  manage_port(claim.key);
   return {};
 }
 

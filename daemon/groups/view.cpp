@@ -103,6 +103,7 @@ GroupView Groups::view_of(const Group& group, const Runtime& runtime,
   std::vector<std::pair<uint64_t, uint32_t>> loads;
   for (const auto& [instance, selected] : since_change)
     loads.emplace_back(selected, group.weight_of(instance));
+  view.strangers = runtime.strangers;
   view.imbalance = observe::imbalance_of(loads);
   return view;
 }

@@ -79,13 +79,42 @@ Result<Link> attach_counting(watch_bpf& skeleton, const std::string& dir) {
   return link;
 }
 
-Result<Link> attach_iterator(watch_bpf& skeleton) {
+Result<Link> attach_sampler(watch_bpf& skeleton) {
   bpf_iter_link_info info{};
   info.map.map_fd = static_cast<__u32>(bpf_map__fd(skeleton.maps.tags));
   LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof info);
   Link link(bpf_program__attach_iter(skeleton.progs.sample_sockets, &options));
-  if (!link) return fail_errno("attach the socket iterator");
+  if (!link) return fail_errno("attach the iterator of tagged sockets");
   return link;
+}
+
+Result<Link> attach_finder(watch_bpf& skeleton) {
+  Link link(bpf_program__attach_iter(skeleton.progs.find_sockets, nullptr));
+  if (!link) return fail_errno("attach the iterator of descriptors");
+  return link;
+}
+
+// Runs an iterator once and takes its records.
+template <typename T>
+Result<std::vector<T>> records_of(bpf_link* iterator) {
+  Fd iteration(bpf_iter_create(bpf_link__fd(iterator)));
+  if (!iteration) return fail_errno("iterate");
+  std::vector<T> records;
+  std::array<T, 64> chunk;
+  size_t filled = 0;  // bytes of `chunk`: a read may end within a record
+  for (;;) {
+    auto* bytes = reinterpret_cast<char*>(chunk.data());
+    const ssize_t got = read(iteration.get(), bytes + filled, sizeof chunk - filled);
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (got < 0) return fail_errno("read an iterator");
+    if (got == 0) break;
+    filled += static_cast<size_t>(got);
+    const size_t whole = filled / sizeof(T);
+    records.insert(records.end(), chunk.begin(), chunk.begin() + whole);
+    filled -= whole * sizeof(T);
+    memmove(bytes, bytes + whole * sizeof(T), filled);
+  }
+  return records;
 }
 
 }  // namespace
@@ -93,7 +122,8 @@ Result<Link> attach_iterator(watch_bpf& skeleton) {
 struct Watch::Parts {
   Skeleton skeleton;
   Link counting;
-  Link iterator;
+  Link sampler;
+  Link finder;
   CounterPages counters;
   std::unique_ptr<ring_buffer, RingDeleter> ring;
   const std::function<void(const subset_notice&)>* each = nullptr;  // during drain_notices
@@ -113,9 +143,12 @@ Result<std::unique_ptr<Watch>> Watch::open(const Pins& pins) {
   auto counting = attach_counting(skeleton, pins.root());
   if (!counting) return fail(counting.error(), "watch");
   parts->counting = std::move(*counting);
-  auto iterator = attach_iterator(skeleton);
-  if (!iterator) return fail(iterator.error(), "watch");
-  parts->iterator = std::move(*iterator);
+  auto sampler = attach_sampler(skeleton);
+  if (!sampler) return fail(sampler.error(), "watch");
+  parts->sampler = std::move(*sampler);
+  auto finder = attach_finder(skeleton);
+  if (!finder) return fail(finder.error(), "watch");
+  parts->finder = std::move(*finder);
   auto counters = CounterPages::map(bpf_map__fd(skeleton.maps.open_connections));
   if (!counters) return fail(counters.error(), "watch");
   parts->counters = std::move(*counters);
@@ -163,24 +196,22 @@ Result<void> Watch::untag(int socket) {
 }
 
 Result<std::vector<subset_sample>> Watch::sample() const {
-  Fd iteration(bpf_iter_create(bpf_link__fd(parts_->iterator.get())));
-  if (!iteration) return fail_errno("iterate over the tagged sockets");
-  std::vector<subset_sample> samples;
-  std::array<subset_sample, 64> chunk;
-  size_t filled = 0;  // bytes of `chunk`: a read may end within a record
-  for (;;) {
-    const ssize_t got = read(iteration.get(), reinterpret_cast<char*>(chunk.data()) + filled,
-                             sizeof chunk - filled);
-    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (got < 0) return fail_errno("read the tagged sockets");
-    if (got == 0) break;
-    filled += static_cast<size_t>(got);
-    const size_t whole = filled / sizeof(subset_sample);
-    samples.insert(samples.end(), chunk.begin(), chunk.begin() + whole);
-    filled -= whole * sizeof(subset_sample);
-    memmove(chunk.data(), chunk.data() + whole, filled);
-  }
-  return samples;
+  return records_of<subset_sample>(parts_->sampler.get());
+}
+
+Result<void> Watch::manage(const subset_managed& port) {
+  const uint32_t one = 1;
+  return checked(
+      bpf_map_update_elem(bpf_map__fd(parts_->skeleton->maps.managed), &port, &one, BPF_ANY),
+      "name a managed port");
+}
+
+void Watch::unmanage(const subset_managed& port) {
+  bpf_map_delete_elem(bpf_map__fd(parts_->skeleton->maps.managed), &port);
+}
+
+Result<std::vector<subset_found>> Watch::find_on_managed_ports() const {
+  return records_of<subset_found>(parts_->finder.get());
 }
 
 Result<uint32_t> Watch::take_counter(const std::vector<bool>& in_use) {

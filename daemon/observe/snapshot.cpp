@@ -34,6 +34,15 @@ Json member_json(const MemberView& view) {
   return json;
 }
 
+Json stranger_json(const Stranger& stranger) {
+  Json json;
+  json["pid"] = stranger.pid > 0 ? Json(stranger.pid) : Json(nullptr);
+  json["command"] = stranger.command.empty() ? Json(nullptr) : Json(stranger.command);
+  json["cookie"] = stranger.cookie;
+  json["reason"] = stranger.reason;
+  return json;
+}
+
 Json group_json(const GroupView& view) {
   Json json;
   json["id"] = view.id;
@@ -53,6 +62,9 @@ Json group_json(const GroupView& view) {
                         {"refused", view.refused}};
   json["members"] = Json::array();
   for (const MemberView& member : view.members) json["members"].push_back(member_json(member));
+  json["strangers"] = Json::array();
+  for (const Stranger& stranger : view.strangers)
+    json["strangers"].push_back(stranger_json(stranger));
   return json;
 }
 

@@ -32,6 +32,15 @@ struct MemberView {
   Time since{};
 };
 
+// A socket on a managed address that is no member.
+struct Stranger {
+  int32_t pid = 0;
+  std::string command;
+  Cookie cookie = 0;
+  std::string reason;
+  bool operator==(const Stranger&) const = default;
+};
+
 struct GroupView {
   std::string id;
   Protocol protocol = Protocol::Udp;
@@ -49,6 +58,7 @@ struct GroupView {
   uint64_t kernel = 0;
   uint64_t refused = 0;
   std::vector<MemberView> members;  // by instance, then ordinal
+  std::vector<Stranger> strangers;
 };
 
 struct Snapshot {

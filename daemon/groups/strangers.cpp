@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+// The search for strangers: seldom where it is dear. It costs about a microsecond a descriptor of
+// the whole machine, so the pause after a search is a multiple of what the search took.
+#include "daemon/model/strangers.h"
+
+#include <algorithm>
+
+#include <spdlog/spdlog.h>
+
+#include "daemon/groups/groups.h"
+
+namespace subset {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kShortestPause = std::chrono::milliseconds(1000);
+constexpr auto kLongestPause = std::chrono::seconds(60);
+constexpr int kPauseFactor = 100;  // at most one percent of a CPU
+
+subset_managed port_of(const GroupKey& key) {
+  return {.netns_cookie = key.netns_cookie,
+          .port = key.port,
+          .protocol = static_cast<uint8_t>(key.protocol),
+          .padding = {}};
+}
+
+SocketOnPort socket_of(const subset_found& found) {
+  SocketOnPort socket;
+  socket.cookie = found.cookie;
+  socket.family = static_cast<Family>(found.family);
+  socket.uid = found.uid;
+  std::copy(std::begin(found.address), std::end(found.address), socket.address.begin());
+  return socket;
+}
+
+bool on_port_of(const subset_found& found, const GroupKey& key) {
+  return found.netns_cookie == key.netns_cookie && found.port == key.port &&
+         found.protocol == static_cast<uint8_t>(key.protocol);
+}
+
+}  // namespace
+
+void Groups::manage_port(const GroupKey& key) {
+  if (auto managed = around_.watch->manage(port_of(key)); !managed)
+    spdlog::warn("strangers on port {} will not be seen: {}", key.port, managed.error().message());
+}
+
+void Groups::unmanage_port(const GroupKey& key) {
+  const auto shares = [&](const auto& entry) {
+    const GroupKey& other = entry.second.key;
+    return other != key && other.netns_cookie == key.netns_cookie && other.port == key.port &&
+           other.protocol == key.protocol;
+  };
+  if (std::none_of(registry_.groups().begin(), registry_.groups().end(), shares))
+    around_.watch->unmanage(port_of(key));
+}
+
+void Groups::look_for_strangers() {
+  const auto start = Clock::now();
+  if (!registry_.groups().empty()) {
+    if (auto found = around_.watch->find_on_managed_ports())
+      compare_with_members(*found);
+    else
+      spdlog::error("{}", found.error().message());
+  }
+  const auto pause = std::clamp<Clock::duration>((Clock::now() - start) * kPauseFactor,
+                                                 kShortestPause, kLongestPause);
+  search_ = loop_.after(pause, [this] { look_for_strangers(); });
+}
+
+void Groups::compare_with_members(const std::vector<subset_found>& found) {
+  for (const auto& [serial, group] : registry_.groups()) {
+    std::vector<observe::Stranger> strangers;
+    std::set<Cookie> seen;  // one socket may have many descriptors
+    for (const subset_found& one : found) {
+      if (!on_port_of(one, group.key) || registry_.with_member(one.cookie)) continue;
+      auto reason = strangeness(group, socket_of(one));
+      if (!reason || !seen.insert(one.cookie).second) continue;
+      strangers.push_back({.pid = one.pid,
+                           .command = std::string(one.command),
+                           .cookie = one.cookie,
+                           .reason = *reason});
+    }
+    std::sort(strangers.begin(), strangers.end(),
+              [](const auto& a, const auto& b) { return a.cookie < b.cookie; });
+    report_strangers(group, std::move(strangers));
+  }
+}
+
+// An alarm for each that is new; the list itself stays in sight until it is empty.
+void Groups::report_strangers(const Group& group, std::vector<observe::Stranger> strangers) {
+  auto runtime = runtimes_.find(group.serial);
+  if (runtime == runtimes_.end()) return;
+  auto& known = runtime->second.strangers;
+  for (const observe::Stranger& stranger : strangers) {
+    if (std::find(known.begin(), known.end(), stranger) != known.end()) continue;
+    spdlog::warn("{}: a stranger takes traffic: process {} ({}), {}", group.id, stranger.pid,
+                 stranger.command, stranger.reason);
+    tell_({.what = "stranger",
+           .group = group.id,
+           .pid = stranger.pid,
+           .command = stranger.command,
+           .detail = stranger.reason});
+  }
+  known = std::move(strangers);
+}
+
+}  // namespace subset
