@@ -2,7 +2,6 @@
 #include "shim/client.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -30,19 +29,6 @@ int64_t now() {
   clock_gettime(CLOCK_MONOTONIC, &time);
   return time.tv_sec * kSecond + time.tv_nsec;
 }
-
-// connect, sendmsg and recv are cancellation points; bind and listen, which the program called, are
-// not. A thread that was cancelled in here would leave a descriptor behind.
-class NoCancellation {
- public:
-  NoCancellation() { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }
-  ~NoCancellation() { pthread_setcancelstate(before_, nullptr); }
-  NoCancellation(const NoCancellation&) = delete;
-  NoCancellation& operator=(const NoCancellation&) = delete;
-
- private:
-  int before_ = 0;
-};
 
 // The descriptor of the exchange, and the time that is left for it.
 class Connection {
@@ -146,7 +132,6 @@ int exchange(const Connection& connection, const void* message, size_t size, int
 }  // namespace
 
 int ask(const void* message, size_t size, int fd, protocol::Reply& reply) {
-  const NoCancellation guard;
   const bool patient = process.settings.fallback == Fallback::Fail ||
                        now() >= impatient_until.load(std::memory_order_relaxed);
   const Connection connection(patient);

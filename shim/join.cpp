@@ -62,11 +62,6 @@ void log_joined(const Socket& socket, const Endpoint& endpoint, const protocol::
                        << ", member " << uint64_t{reply.member};
 }
 
-// An instance that there can be; getsockopt would hand any other on to the program.
-bool assigns(const protocol::Reply& reply) {
-  return reply.total <= kMaxTotal && reply.instance < reply.total;
-}
-
 // SUBSET_PIN, at the first join. Not for declared sockets: the instances of a process that declares
 // several are its threads', and it pins those itself. sched_setaffinity(0) pins this thread and the
 // threads and processes that it starts from now on.
@@ -110,6 +105,10 @@ bool find_listener_wish(int fd, const Socket& socket, const Endpoint& endpoint, 
 
 }  // namespace
 
+bool assigns(const protocol::Reply& reply) {
+  return reply.error == 0 && reply.total <= kMaxTotal && reply.instance < reply.total;
+}
+
 void share_port(int fd) {
   const int on = 1;
   real::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
@@ -120,16 +119,15 @@ int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wi
   protocol::Reply reply;
   if (const int error = ask(&message, sizeof message, fd, reply))
     return enter_without_daemon(fd, socket, endpoint, wish, {.error = error});
-  if (reply.error == 0 && !assigns(reply))
-    return enter_without_daemon(fd, socket, endpoint, wish, {.error = EPROTO});
   if (is_refusal(reply.error)) {
     Line(LogLevel::Error) << (reply.text[0] ? reply.text : describe_error(reply.error));
     errno = reply.error;
     return -1;
   }
-  if (reply.error != 0)
-    return enter_without_daemon(fd, socket, endpoint, wish,
-                                {.error = reply.error, .text = reply.text});
+  if (!assigns(reply))
+    return enter_without_daemon(
+        fd, socket, endpoint, wish,
+        {.error = reply.error != 0 ? reply.error : EPROTO, .text = reply.text});
   log_joined(socket, endpoint, reply);
   become_member(socket, endpoint, wish, reply.instance, reply.total);
   return 0;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "protocol/message.h"
 #include "shim/socket.h"
 
 namespace subset::shim {
@@ -24,6 +25,10 @@ int listen_and_join(int fd, int backlog);
 // Registers a live socket with the daemon and remembers it. 0 also where there is no daemon and the
 // kernel's hash has to do.
 int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish);
+
+// Does a reply without error name an instance that there can be? getsockopt would hand any other on
+// to the program.
+bool assigns(const protocol::Reply& reply);
 
 // Asks for SO_REUSEPORT, without which the kernel lets nobody share a port. What the program said
 // before does not matter; a kernel that refuses will say more at bind.

@@ -54,7 +54,7 @@ bool query(int fd, so_subset& share) {
   const protocol::OfSocket message{
       .header = {.kind = protocol::Kind::Query, .size = sizeof message}};
   protocol::Reply reply;
-  if (ask(&message, sizeof message, fd, reply) != 0 || reply.error != 0) return false;
+  if (ask(&message, sizeof message, fd, reply) != 0 || !assigns(reply)) return false;
   share = {.total = reply.total, .instance = reply.instance};
   return true;
 }

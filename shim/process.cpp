@@ -61,7 +61,7 @@ bool settings_accepted() {
 
 // errno is put back: a program may look at it before its first call, however wrong that is.
 __attribute__((constructor)) static void at_load() {
-  subset::shim::keeping_errno([] {
+  subset::shim::as_guest([] {
     subset::shim::load();
     return 0;
   });

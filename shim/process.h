@@ -3,6 +3,7 @@
 #pragma once
 
 #include <errno.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <cstdint>
@@ -42,12 +43,18 @@ inline void activate() {
 // False where a variable did not parse: then says so, once a process, and sets EINVAL.
 bool settings_accepted();
 
-// A call of ours that succeeded leaves errno as libc's would: untouched.
+// Runs a call of ours as a guest does: one that succeeds leaves errno as libc's would, untouched;
+// and the calls in it that are cancellation points (connect, sendmsg, recv, write) are none, since
+// bind and listen, which the program called, are none either: a thread that was cancelled in there
+// would leave a descriptor behind.
 template <typename Call>
-int keeping_errno(Call call) {
-  const int before = errno;
+int as_guest(Call call) {
+  const int errno_before = errno;
+  int cancel_before = 0;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_before);
   const int result = call();
-  if (result >= 0) errno = before;
+  pthread_setcancelstate(cancel_before, nullptr);
+  if (result >= 0) errno = errno_before;
   return result;
 }
 
