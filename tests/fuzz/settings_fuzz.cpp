@@ -25,7 +25,8 @@ Environment environment_of(const uint8_t* data, size_t size) {
   std::string text(reinterpret_cast<const char*>(data), size);
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string line(text.substr(begin, end - begin).c_str());
+    std::string line = text.substr(begin, end - begin);
+    line.resize(strnlen(line.data(), line.size()));
     const size_t equals = line.find('=');
     if (equals != std::string::npos) environment[line.substr(0, equals)] = line.substr(equals + 1);
     begin = end + 1;
@@ -68,8 +69,10 @@ void check_rule(const Settings& settings, const MatchRule& rule) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer's name
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
+// NOLINTNEXTLINE(readability-identifier-naming): the same
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Environment environment = environment_of(data, size);
   Settings settings;
