@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+// Words into a command that can be carried out, or into the one line that says what is wrong. Pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "ctl/run_plan.h"
+#include "protocol/message.h"
+
+namespace subset::ctl {
+
+struct RunCommand {
+  uint32_t copies = 0;
+  Steering steering;
+  bool restart = false;
+  bool force = false;
+  std::vector<std::string> command;
+};
+
+struct ExecCommand {
+  std::string share;  // a value of SUBSET
+  Steering steering;
+  bool force = false;
+  std::vector<std::string> command;
+};
+
+struct StatusCommand {
+  std::optional<std::string> group, socket;
+  bool json = false;
+};
+
+struct ChangeCommand {
+  protocol::Verb verb{};
+  std::string group;  // an id, or a part of one
+  uint32_t instance = protocol::Change::kAll;
+  uint32_t value = 0;
+  std::optional<std::string> socket;
+};
+
+struct CheckCommand {
+  std::optional<std::string> socket;
+  bool json = false;
+};
+
+// Nothing to carry out: help and version (status 0), or a usage error (status 2).
+struct Saying {
+  int status = 0;
+  std::string text;
+};
+
+using Command =
+    std::variant<Saying, RunCommand, ExecCommand, StatusCommand, ChangeCommand, CheckCommand>;
+
+// `words` without the name of the program.
+Command parse_command_line(const std::vector<std::string>& words);
+
+}  // namespace subset::ctl
