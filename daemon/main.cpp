@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // subsetd: a thin main around the daemon's library.
 #include <signal.h>
+#include <sys/resource.h>
 
 #include <cstdio>
 
@@ -22,6 +23,15 @@ void prepare_signals() {
   sigaddset(&blocked, SIGINT);
   sigprocmask(SIG_BLOCK, &blocked, nullptr);
   signal(SIGPIPE, SIG_IGN);
+}
+
+// Each open connection, watched process and group takes descriptors; the soft limit is for programs
+// that use select().
+void allow_descriptors() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // The control socket that systemd (or whoever else started us) keeps open over our restarts.
@@ -68,6 +78,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   prepare_signals();
+  allow_descriptors();
   options.listener = inherited_listener();
   return serve(std::move(options));
 }
