@@ -8,13 +8,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 namespace subset::control {
 namespace {
 
-constexpr int kBacklog = 4096;  // what is asked while the daemon restarts waits here
+constexpr int kBacklog = 4096;                 // what is asked while the daemon restarts waits here
+constexpr std::chrono::seconds kAfterlife(1);  // of a dead daemon's listener, at most
 
 bool same_file(const struct stat& one, const struct stat& other) {
   return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
@@ -75,6 +78,29 @@ Result<Fd> lock_path(const std::string& path) {
   }
 }
 
+// Success, and any error but ECONNREFUSED, are of a listener that lives: its queue is full, or it
+// is of another type.
+Result<bool> listens(const sockaddr_un& address) {
+  auto probe = make_socket();
+  if (!probe) return tl::unexpected(std::move(probe.error()));
+  return connect(probe->get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
+         errno != ECONNREFUSED;
+}
+
+// The listener of a daemon that was killed lives a little longer than the daemon, whose lock is
+// free at once: an armed poll of io_uring holds it, and the kernel takes rings down in the
+// background.
+Result<void> wait_until_stale(const std::string& path, const sockaddr_un& address) {
+  auto deadline = std::chrono::steady_clock::now() + kAfterlife;
+  for (;;) {
+    auto alive = listens(address);
+    if (!alive) return tl::unexpected(std::move(alive.error()));
+    if (!*alive) return {};
+    if (std::chrono::steady_clock::now() >= deadline) return in_use(path);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
 Result<void> remove_stale(const std::string& path, const sockaddr_un& address) {
   struct stat status {};
   if (lstat(path.c_str(), &status) < 0) {
@@ -82,13 +108,7 @@ Result<void> remove_stale(const std::string& path, const sockaddr_un& address) {
     return fail_errno("look at " + path);
   }
   if (!S_ISSOCK(status.st_mode)) return fail(ENOTSOCK, "make the control socket " + path);
-  auto probe = make_socket();
-  if (!probe) return tl::unexpected(std::move(probe.error()));
-  if (connect(probe->get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
-    return in_use(path);
-  }
-  // Any other error is of a listener that lives: its queue is full, or it is of another type.
-  if (errno != ECONNREFUSED) return in_use(path);
+  if (auto stale = wait_until_stale(path, address); !stale) return stale;
   if (unlink(path.c_str()) < 0) return fail_errno("remove the stale control socket " + path);
   return {};
 }
