@@ -162,6 +162,25 @@ TEST_SUITE("system") {
     CHECK(daemon.status().group(kGroup).selected() == uint64_t{kFlows} * 10);
   }
 
+  TEST_CASE("an instance that starts while the daemon hangs works, and is adopted") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    UdpServer first = start_server(machine, daemon, 0, "0/2");
+    UdpFlows flows(kAddress, kFlows);
+    PacedLoad load(flows);
+    load.wait_rounds(10);
+    daemon.hang();
+    UdpServer second = start_without_daemon(machine, daemon, 1, "1/2");
+    load.wait_rounds(10);
+    daemon.wake();
+    CHECK(eventually([&] { return daemon.status().group(kGroup).active() == 2; }));
+    load.wait_rounds(20);
+    load.stop();
+    CHECK(all_owners(flows) == std::set<uint32_t>{0, 1});
+    CHECK(flows.lost().empty());
+    CHECK(daemon.status().group(kGroup).selected() == flows.sent());
+  }
+
   // What died together with the daemon must not come back from its pins as a member.
   TEST_CASE("servers that die while the daemon is down are no members when it comes back") {
     Machine machine;

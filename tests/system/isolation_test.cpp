@@ -33,14 +33,6 @@ std::set<uint64_t> cookies(const GroupStatus& group) {
   return result;
 }
 
-// The group of root's sockets; another owner's may have the same address.
-const GroupStatus* group_of(const Document& document, uid_t uid) {
-  for (const GroupStatus& group : document.groups) {
-    if (group.uid == uid) return &group;
-  }
-  return nullptr;
-}
-
 struct Pair {
   UdpServer first;
   UdpServer second;
@@ -135,7 +127,7 @@ TEST_SUITE("system") {
     CHECK(stranger.status == 1);
     CHECK(stranger.err.find("Address already in use") != std::string::npos);
     CHECK(daemon.status().groups.size() <= 1);
-    CHECK(group_of(daemon.status(), kNobody) == nullptr);
+    CHECK(daemon.status().of_user(kNobody) == nullptr);
   }
 
   // With SO_REUSEADDR as well, UDP lets another owner bind, into a kernel group of its own that
@@ -157,7 +149,7 @@ TEST_SUITE("system") {
                                .user = kNobody});
     REQUIRE(eventually([&] { return stranger.wrote("ready") || !stranger.alive(); }));
     Document status = daemon.status();
-    const GroupStatus* group = group_of(status, 0);
+    const GroupStatus* group = status.of_user(0);
     REQUIRE(group != nullptr);
     CHECK(group->total == 2);
     CHECK(cookies(*group) == members);

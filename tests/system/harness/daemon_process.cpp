@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "tests/system/harness/daemon_process.h"
 
+#include <algorithm>
 #include <csignal>
 #include <exception>
 #include <filesystem>
@@ -28,7 +29,7 @@ bool answers(const std::string& socket) {
 DaemonProcess::DaemonProcess(Machine& machine, Listener listener)
     : machine_(machine),
       socket_(machine.file(machine.unique("socket"))),
-      pins_(fs::path(kBpffs) / ("subset." + std::to_string(machine.number()))) {
+      pins_(fs::path(kBpffs) / ("subset-" + std::to_string(machine.number()))) {
   if (listener == Listener::Kept) listener_ = listen_at(socket_);
   start();
 }
@@ -44,9 +45,15 @@ void DaemonProcess::start() {
   process_.emplace(
       machine_, Command{.argv = {built("daemon/subsetd"), "--socket", socket_, "--pin-dir", pins_},
                         .listener = listener_ ? listener_.get() : -1});
-  bool serves = eventually([&] { return !process_->alive() || answers(socket_); });
+  std::string failure = "it does not listen";
+  bool serves = false;
+  try {
+    serves = eventually([&] { return !process_->alive() || answers(socket_); });
+  } catch (const std::exception& error) {
+    failure = error.what();
+  }
   if (!serves || !process_->alive()) {
-    throw std::runtime_error("subsetd does not serve: " + process_->err());
+    throw std::runtime_error("subsetd does not serve: " + failure + "\n" + process_->err());
   }
 }
 
@@ -61,8 +68,24 @@ int DaemonProcess::stop() {
   return *status;
 }
 
+void DaemonProcess::hang() const {
+  process_->signal(SIGSTOP);
+}
+
+void DaemonProcess::wake() const {
+  process_->signal(SIGCONT);
+}
+
 size_t DaemonProcess::descriptors() const {
   return descriptor_names().size();
+}
+
+size_t DaemonProcess::idle_descriptors() const {
+  size_t fewest = descriptors();
+  for (auto end = Clock::now() + 100ms; Clock::now() < end; std::this_thread::sleep_for(5ms)) {
+    fewest = std::min(fewest, descriptors());
+  }
+  return fewest;
 }
 
 std::vector<std::string> DaemonProcess::descriptor_names() const {

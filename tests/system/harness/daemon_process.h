@@ -29,6 +29,9 @@ class DaemonProcess {
   void kill9();
   // As a service manager stops it; gives back its exit status.
   int stop();
+  // It hangs, until it wakes up.
+  void hang() const;
+  void wake() const;
 
   const std::string& socket() const { return socket_; }
   pid_t pid() const { return process_->pid(); }
@@ -37,6 +40,8 @@ class DaemonProcess {
   std::string err() const { return process_->err(); }
 
   size_t descriptors() const;
+  // The fewest it had for a while: without connections that it has yet to notice the end of.
+  size_t idle_descriptors() const;
   // "socket:[1234]" and the like.
   std::vector<std::string> descriptor_names() const;
   // A line of /proc/PID/status, "CapEff".

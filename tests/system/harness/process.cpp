@@ -73,9 +73,13 @@ void prepare(Prepared& prepared, const Command& command) {
   prepared.envp.push_back(nullptr);
 }
 
+// Without zeros in front, which sd_listen_fds would take for octal.
 void write_own_pid(char* digits) {
-  pid_t pid = getpid();
-  for (size_t i = kPidDigits; i-- > 0; pid /= 10) digits[i] = static_cast<char>('0' + pid % 10);
+  size_t count = 1;
+  for (pid_t pid = getpid(); pid >= 10; pid /= 10) count++;
+  digits[count] = '\0';
+  for (pid_t pid = getpid(); count > 0; pid /= 10)
+    digits[--count] = static_cast<char>('0' + pid % 10);
 }
 
 bool become(uid_t user) {

@@ -39,7 +39,8 @@ class Process {
   void signal(int number) const;
   // Exit status, 128 + signal if one ended it; empty if it runs on when the limit is over.
   std::optional<int> wait(Clock::duration limit = kPatience);
-  // SIGKILL, and back only when the kernel has closed all that it held.
+  // SIGKILL, and back only when the kernel has closed all that it held (but for what an io_uring
+  // still polls).
   void kill9();
 
   std::string out() const { return read_file(out_); }

@@ -58,9 +58,13 @@ MemberStatus parse_member(const Json& json) {
   json.at("member").get_to(member.member);
   json.at("state").get_to(member.state);
   json.at("cookie").get_to(member.cookie);
+  json.at("weight").get_to(member.weight);
   json.at("selected").get_to(member.selected);
+  json.at("migrated").get_to(member.migrated);
   json.at("queue_bytes").get_to(member.queue_bytes);
   json.at("drops").get_to(member.drops);
+  json.at("backlog_limit").get_to(member.backlog_limit);
+  json.at("open_connections").get_to(member.open_connections);
   if (!json.at("pid").is_null()) member.pid = json.at("pid").get<int>();
   if (!json.at("command").is_null()) json.at("command").get_to(member.command);
   return member;
@@ -71,6 +75,7 @@ GroupStatus parse_group(const Json& json) {
   json.at("id").get_to(group.id);
   json.at("netns").get_to(group.netns);
   json.at("uid").get_to(group.uid);
+  json.at("mode").get_to(group.mode);
   json.at("total").get_to(group.total);
   const Json& selections = json.at("selections");
   selections.at("home").get_to(group.home);
@@ -124,6 +129,12 @@ const MemberStatus* GroupStatus::of(uint32_t instance) const {
 const GroupStatus* Document::find(const std::string& id) const {
   auto found =
       std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.id == id; });
+  return found == groups.end() ? nullptr : &*found;
+}
+
+const GroupStatus* Document::of_user(uint32_t uid) const {
+  auto found =
+      std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.uid == uid; });
   return found == groups.end() ? nullptr : &*found;
 }
 

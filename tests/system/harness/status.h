@@ -17,15 +17,20 @@ struct MemberStatus {
   std::optional<int> pid;
   std::string command;
   uint64_t cookie = 0;
+  uint32_t weight = 0;
   uint64_t selected = 0;
+  uint64_t migrated = 0;
   uint64_t queue_bytes = 0;
   uint64_t drops = 0;
+  uint32_t backlog_limit = 0;
+  uint64_t open_connections = 0;
 };
 
 struct GroupStatus {
   std::string id;
   ino_t netns = 0;
   uint32_t uid = 0;
+  std::string mode;
   uint32_t total = 0;
   uint64_t home = 0;
   uint64_t alternative = 0;
@@ -48,6 +53,8 @@ struct Document {
   const GroupStatus* find(const std::string& id) const;
   // Throws where there is none.
   const GroupStatus& group(const std::string& id) const;
+  // The first group of this user's sockets: two users' groups may have one address.
+  const GroupStatus* of_user(uint32_t uid) const;
 };
 
 // Throws if the text breaks the contract.

@@ -87,11 +87,10 @@ bool UdpFlows::receive_ready(Clock::duration limit) {
   return ready > 0;
 }
 
-bool UdpFlows::exchange(uint32_t each, uint32_t window, Clock::duration limit) {
-  Time deadline = Clock::now() + limit;
+bool UdpFlows::exchange(uint32_t each, uint32_t window, Clock::duration patience) {
   uint64_t goal = answered_ + uint64_t{each} * flows_.size();
   std::vector<uint32_t> left(flows_.size(), each);
-  while (answered_ < goal && Clock::now() < deadline) {
+  while (answered_ < goal) {
     for (uint32_t i = 0; i < flows_.size(); i++) {
       Flow& flow = flows_[i];
       while (left[i] > 0 && flow.journeys.size() - flow.answered < window) {
@@ -99,9 +98,9 @@ bool UdpFlows::exchange(uint32_t each, uint32_t window, Clock::duration limit) {
         left[i]--;
       }
     }
-    receive_ready(100ms);
+    if (!receive_ready(patience)) return false;
   }
-  return answered_ == goal;
+  return true;
 }
 
 void UdpFlows::send_round() {

@@ -38,10 +38,10 @@ class UdpFlows {
 
   UdpFlows(const std::string& server, uint32_t count);
 
-  // Sends and receives until `each` datagrams of every flow are answered or the limit is over. At
-  // most `window` of a flow are on the way at any time, so that no queue overflows. True if all
-  // were answered.
-  bool exchange(uint32_t each, uint32_t window = 4, Clock::duration limit = 60s);
+  // Sends and receives until `each` datagrams of every flow are answered, or nothing has come for
+  // as long as `patience`. At most `window` of a flow are on the way at any time, so that no queue
+  // overflows. True if all were answered.
+  bool exchange(uint32_t each, uint32_t window = 4, Clock::duration patience = 5s);
 
   // One datagram of each flow, regardless of answers.
   void send_round();
