@@ -9,6 +9,7 @@
 
 #include "shim/log.h"
 #include "shim/real.h"
+#include "shim/spread.h"
 
 namespace subset::shim {
 
@@ -43,6 +44,7 @@ void load() {
   if (settings.pin)
     sched_getaffinity(0, sizeof process.allowed_cpus,
                       reinterpret_cast<cpu_set_t*>(process.allowed_cpus.words));
+  watch_forks();
   phase.store(settings.given ? Phase::Active : Phase::Idle, std::memory_order_relaxed);
 }
 
