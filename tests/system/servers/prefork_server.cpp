@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+// A pre-forking TCP server that never heard of SO_SUBSET: socket, bind, listen, fork; the workers
+// wait for connections on the listener that they inherit, each in the way that it is told, and send
+// their process number to each. The parent never accepts.
+//
+//   prefork_server --wait accept|poll|select|epoll|dup --workers N ADDRESS:PORT
+//
+// A worker whose listener is not what its parent made (options, flags, number) ends with status 3,
+// and so does the parent then.
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "tests/system/servers/address.h"
+
+namespace subset::test {
+namespace {
+
+constexpr int kBuffer = 100000;
+constexpr int kTypeOfService = 0x10;
+constexpr int kKeepIdle = 123;
+
+[[noreturn]] void die(const char* call) {
+  std::fprintf(stderr, "%s: %s\n", call, std::strerror(errno));
+  std::_Exit(3);
+}
+
+void set(int fd, int level, int name, int value) {
+  if (setsockopt(fd, level, name, &value, sizeof value) < 0) die("setsockopt");
+}
+
+int get(int fd, int level, int name) {
+  int value = 0;
+  socklen_t length = sizeof value;
+  if (getsockopt(fd, level, name, &value, &length) < 0) die("getsockopt");
+  return value;
+}
+
+int open_listener(const Address& address) {
+  int fd = socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) die("socket");
+  set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(fd, SOL_SOCKET, SO_RCVBUF, kBuffer);
+  set(fd, IPPROTO_TCP, TCP_KEEPIDLE, kKeepIdle);
+  set(fd, IPPROTO_IP, IP_TOS, kTypeOfService);
+  if (bind(fd, address.get(), address.size()) < 0) die("bind");
+  if (listen(fd, 77) < 0) die("listen");
+  return fd;
+}
+
+void check(bool good, const char* what) {
+  if (good) return;
+  std::fprintf(stderr, "the listener has lost %s\n", what);
+  std::_Exit(3);
+}
+
+int backlog(int fd) {
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0) die("TCP_INFO");
+  return static_cast<int>(info.tcpi_sacked);
+}
+
+void check_listener(int fd) {
+  check(get(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1, "its state");
+  check(get(fd, SOL_SOCKET, SO_REUSEADDR) == 1, "SO_REUSEADDR");
+  check(get(fd, SOL_SOCKET, SO_KEEPALIVE) == 1, "SO_KEEPALIVE");
+  check(get(fd, SOL_SOCKET, SO_RCVBUF) == 2 * kBuffer, "SO_RCVBUF");
+  check(get(fd, IPPROTO_TCP, TCP_KEEPIDLE) == kKeepIdle, "TCP_KEEPIDLE");
+  check(get(fd, IPPROTO_IP, IP_TOS) == kTypeOfService, "IP_TOS");
+  check(fcntl(fd, F_GETFL) & O_NONBLOCK, "O_NONBLOCK");
+}
+
+int accept_one(int listener) {
+  int fd = accept(listener, nullptr, nullptr);
+  if (fd < 0 && errno != EAGAIN) die("accept");
+  return fd;
+}
+
+void await(const std::string& how, int listener, int set_of_epoll) {
+  epoll_event event{};
+  pollfd polled{listener, POLLIN, 0};
+  fd_set readable;
+  FD_ZERO(&readable);
+  FD_SET(listener, &readable);
+  if (how == "epoll") {
+    epoll_wait(set_of_epoll, &event, 1, -1);
+  } else if (how == "select") {
+    select(listener + 1, &readable, nullptr, nullptr, nullptr);
+  } else if (how == "accept") {
+    usleep(2000);
+  } else {
+    poll(&polled, 1, -1);
+  }
+}
+
+[[noreturn]] void work(const std::string& how, int listener) {
+  int set_of_epoll = epoll_create1(0);
+  if (how == "dup") listener = dup(listener);
+  epoll_event event{.events = EPOLLIN, .data = {}};
+  if (how == "epoll" && epoll_ctl(set_of_epoll, EPOLL_CTL_ADD, listener, &event) < 0)
+    die("epoll_ctl");
+  for (bool first = true;; await(how, listener, set_of_epoll)) {
+    int fd = accept_one(listener);
+    if (first) {
+      check_listener(listener);
+      check(backlog(listener) == 77, "its backlog");
+      check(how == "dup" || (fcntl(listener, F_GETFD) & FD_CLOEXEC), "FD_CLOEXEC");
+      std::printf("worker\n");
+      std::fflush(stdout);
+    }
+    first = false;
+    if (fd < 0) continue;
+    uint32_t pid = static_cast<uint32_t>(getpid());
+    if (send(fd, &pid, sizeof pid, MSG_NOSIGNAL) < 0) die("send");
+    close(fd);
+  }
+}
+
+int run(const std::string& how, int workers, const Address& address) {
+  int listener = open_listener(address);
+  check_listener(listener);
+  for (int i = 0; i < workers; i++) {
+    if (fork() == 0) work(how, listener);
+  }
+  std::puts("ready");
+  std::fflush(stdout);
+  int status = 0;
+  while (wait(&status) > 0 && (!WIFEXITED(status) || WEXITSTATUS(status) == 0)) {
+  }
+  return 3;
+}
+
+}  // namespace
+}  // namespace subset::test
+
+int main(int argc, char** argv) {
+  if (argc != 6) return 2;
+  return subset::test::run(argv[2], std::atoi(argv[4]), subset::test::Address(argv[5]));
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MIT
+// Servers whose workers share what their parent opened: each gets a member of its own, behind the
+// same descriptor number, and the parent's socket takes no traffic.
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <fstream>
+#include <map>
+#include <set>
+#include <thread>
+
+#include <doctest/doctest.h>
+
+#include "tests/system/harness/daemon_process.h"
+#include "tests/system/harness/machine.h"
+#include "tests/system/harness/process.h"
+#include "tests/system/harness/sandbox.h"
+#include "tests/system/servers/address.h"
+
+namespace subset::test {
+namespace {
+
+constexpr char kAddress[] = "127.0.0.1:8080";
+constexpr char kGroup[] = "tcp/127.0.0.1:8080";
+constexpr size_t kWorkers = 4;
+
+Environment fork_spread(const DaemonProcess& daemon) {
+  Environment environment = daemon.environment("0/1");
+  environment["SUBSET_SPREAD"] = "fork";
+  return environment;
+}
+
+// One connection: sends `request`, gives back all that comes. Empty if anything goes wrong.
+std::string ask(const std::string& request) {
+  Address address(kAddress);
+  Fd fd(socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+  timeval limit{.tv_sec = 5, .tv_usec = 0};
+  setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  if (connect(fd.get(), address.get(), address.size()) < 0) return "";
+  if (!request.empty() && send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0)
+    return "";
+  std::string answer;
+  char part[1024];
+  ssize_t size = 0;
+  while ((size = recv(fd.get(), part, sizeof part, 0)) > 0)
+    answer.append(part, static_cast<size_t>(size));
+  return size == 0 ? answer : "";
+}
+
+// The process that answered a page which is its number.
+int ask_http() {
+  std::string answer = ask("GET / HTTP/1.0\r\n\r\n");
+  auto body = answer.find("\r\n\r\n");
+  if (answer.find(" 200 OK") == std::string::npos || body == std::string::npos) return 0;
+  return std::atoi(answer.c_str() + body);
+}
+
+int ask_worker() {
+  std::string answer = ask("");
+  uint32_t pid = 0;
+  if (answer.size() != sizeof pid) return 0;
+  answer.copy(reinterpret_cast<char*>(&pid), sizeof pid);
+  return static_cast<int>(pid);
+}
+
+// Who answered how often; 0: nobody did.
+template <typename Ask>
+std::map<int, size_t> ask_often(Ask ask_one, size_t count) {
+  std::map<int, size_t> answers;
+  for (size_t i = 0; i < count; i++) answers[ask_one()]++;
+  return answers;
+}
+
+std::set<int> active_pids(const DaemonProcess& daemon) {
+  std::set<int> pids;
+  Document status = daemon.status();
+  const GroupStatus* group = status.find(kGroup);
+  if (!group) return pids;
+  for (const MemberStatus& member : group->members)
+    if (member.state == "active" && member.pid) pids.insert(*member.pid);
+  return pids;
+}
+
+bool has_members(const DaemonProcess& daemon, size_t count) {
+  return eventually([&] { return active_pids(daemon).size() == count; });
+}
+
+// One connection after another until it is stopped.
+class HttpLoad {
+ public:
+  HttpLoad() : thread_([this] { work(); }) {}
+  ~HttpLoad() { stop(); }
+
+  void stop() {
+    stopping_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  void wait_answers(size_t more) const {
+    size_t goal = answered_ + more;
+    eventually([&] { return answered_ >= goal; });
+  }
+  size_t answered() const { return answered_; }
+  size_t failed() const { return failed_; }
+
+ private:
+  void work() {
+    while (!stopping_) ++(ask_http() > 0 ? answered_ : failed_);
+  }
+
+  std::atomic<bool> stopping_ = false;
+  std::atomic<size_t> answered_ = 0;
+  std::atomic<size_t> failed_ = 0;
+  std::thread thread_;
+};
+
+std::string write_nginx_configuration(Machine& machine) {
+  std::string path = machine.file("nginx.conf");
+  std::string directory = machine.file("");
+  std::ofstream(path) << "worker_processes 4; daemon off;\n"
+                      << "pid " << directory << "pid; error_log " << directory << "error.log;\n"
+                      << "events { worker_connections 256; }\n"
+                      << "http { access_log off;\n"
+                      << "client_body_temp_path " << directory << "a;\n"
+                      << "proxy_temp_path " << directory << "b;\n"
+                      << "fastcgi_temp_path " << directory << "c;\n"
+                      << "uwsgi_temp_path " << directory << "d;\n"
+                      << "scgi_temp_path " << directory << "e;\n"
+                      << "server { listen " << kAddress << ";\n"
+                      << "location / { return 200 \"$pid\"; } } }\n";
+  return path;
+}
+
+Process start_nginx(Machine& machine, const DaemonProcess& daemon,
+                    std::optional<uid_t> user = std::nullopt) {
+  return Process(machine, {.argv = {"nginx", "-c", write_nginx_configuration(machine)},
+                           .environment = fork_spread(daemon),
+                           .user = user});
+}
+
+void check_each_answers(const std::map<int, size_t>& answers, const std::set<int>& workers) {
+  CHECK(answers.count(0) == 0);
+  for (const auto& [pid, count] : answers) CHECK(workers.count(pid) == 1);
+  CHECK(answers.size() == workers.size());
+}
+
+TEST_SUITE("system") {
+  TEST_CASE("each forked worker is a member, however it waits, and none is the parent") {
+    for (const char* how : {"accept", "poll", "select", "epoll", "dup"}) {
+      CAPTURE(how);
+      Machine machine;
+      DaemonProcess daemon(machine);
+      Process server(machine, {.argv = {built("tests/system/prefork_server"), "--wait", how,
+                                        "--workers", "4", kAddress},
+                               .environment = fork_spread(daemon)});
+      REQUIRE(server.wrote("ready"));
+      REQUIRE(has_members(daemon, kWorkers));
+      auto workers = active_pids(daemon);
+      CHECK(workers.count(server.pid()) == 0);
+      check_each_answers(ask_often(ask_worker, 200), workers);
+      CHECK(daemon.status().group(kGroup).strangers == 0);
+      CHECK(server.alive());
+      CHECK(server.err() == "");
+    }
+  }
+
+  TEST_CASE("a worker that is killed gives its share back") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    Process server(machine, {.argv = {built("tests/system/prefork_server"), "--wait", "epoll",
+                                      "--workers", "4", kAddress},
+                             .environment = fork_spread(daemon)});
+    REQUIRE(has_members(daemon, kWorkers));
+    auto workers = active_pids(daemon);
+    REQUIRE(kill(*workers.begin(), SIGKILL) == 0);
+    workers.erase(workers.begin());
+    REQUIRE(has_members(daemon, kWorkers - 1));
+    check_each_answers(ask_often(ask_worker, 100), workers);
+  }
+
+  TEST_CASE("without a daemon the workers share one listener, as without the shim") {
+    Machine machine;
+    Environment environment = shim_environment(machine.file("nobody"), "0/1");
+    environment["SUBSET_SPREAD"] = "fork";
+    Process server(machine, {.argv = {built("tests/system/prefork_server"), "--wait", "poll",
+                                      "--workers", "2", kAddress},
+                             .environment = environment});
+    REQUIRE(server.wrote("ready"));
+    CHECK(ask_often(ask_worker, 50).count(0) == 0);
+  }
+
+  TEST_CASE("nginx without reuseport: four members; reloads and a kill fail no request") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    Process nginx = start_nginx(machine, daemon);
+    REQUIRE(has_members(daemon, kWorkers));
+    check_each_answers(ask_often(ask_http, 200), active_pids(daemon));
+
+    HttpLoad load;
+    for (int reload = 0; reload < 3; reload++) {
+      auto old = active_pids(daemon);
+      load.wait_answers(100);
+      nginx.signal(SIGHUP);
+      REQUIRE(eventually([&] {
+        auto now = active_pids(daemon);
+        for (int pid : old) now.erase(pid);
+        return now.size() == kWorkers;
+      }));
+    }
+    load.wait_answers(100);
+    load.stop();
+    CHECK(load.failed() == 0);
+    CHECK(has_members(daemon, kWorkers));  // those of before have gone
+
+    auto workers = active_pids(daemon);
+    int victim = *workers.begin();
+    REQUIRE(kill(victim, SIGKILL) == 0);
+    REQUIRE(eventually([&] {
+      auto now = active_pids(daemon);
+      return now.size() == kWorkers && now.count(victim) == 0;
+    }));
+    check_each_answers(ask_often(ask_http, 200), active_pids(daemon));
+  }
+
+  TEST_CASE("nginx of a user: four members") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    Process nginx = start_nginx(machine, daemon, kNobody);
+    REQUIRE(has_members(daemon, kWorkers));
+    check_each_answers(ask_often(ask_http, 200), active_pids(daemon));
+    CHECK(daemon.status().group(kGroup).uid == kNobody);
+  }
+
+  TEST_CASE("gunicorn: a member for each worker, also after a reload") {
+    Machine machine;
+    std::ofstream(machine.file("pid_app.py"))
+        << "import os\n"
+           "def app(environ, start):\n"
+           "    start('200 OK', [('Content-Type', 'text/plain')])\n"
+           "    return [str(os.getpid()).encode()]\n";
+    DaemonProcess daemon(machine);
+    Process gunicorn(machine, {.argv = {"gunicorn", "-w", "4", "-b", kAddress, "--chdir",
+                                        machine.file(""), "pid_app:app"},
+                               .environment = fork_spread(daemon)});
+    REQUIRE(has_members(daemon, kWorkers));
+    auto workers = active_pids(daemon);
+    check_each_answers(ask_often(ask_http, 100), workers);
+    gunicorn.signal(SIGHUP);
+    REQUIRE(eventually([&] {
+      auto now = active_pids(daemon);
+      for (int pid : workers) now.erase(pid);
+      return now.size() == kWorkers && active_pids(daemon).size() == kWorkers;
+    }));
+    check_each_answers(ask_often(ask_http, 100), active_pids(daemon));
+  }
+}
+
+}  // namespace
+}  // namespace subset::test
