@@ -3,8 +3,10 @@
 // real one.
 #include <linux/fcntl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "include/subset/so_subset.h"
+#include "shim/environment.h"
 #include "shim/guard.h"
 #include "shim/join.h"
 #include "shim/option.h"
@@ -158,4 +160,37 @@ int setreuid(uid_t user, uid_t effective) noexcept {
 int setresuid(uid_t user, uid_t effective, uid_t saved) noexcept {
   shim::before_user_changes(effective);
   return real::setresuid(user, effective, saved);
+}
+
+// --- what is executed
+// -----------------------------------------------------------------------------
+
+// The new environment lives on the stack of the caller, who may be the child of a vfork.
+template <typename Execute>
+static int with_variables(char* const* environment, Execute execute) {
+  const size_t room = shim::room_for_variables(environment);
+  if (room == 0) return execute(environment);
+  auto** complete = static_cast<char**>(__builtin_alloca(room * sizeof(char*)));
+  shim::put_variables_back(environment, complete);
+  return execute(complete);
+}
+
+int execve(const char* path, char* const* arguments, char* const* environment) noexcept {
+  return with_variables(
+      environment, [&](char* const* complete) { return real::execve(path, arguments, complete); });
+}
+
+int execv(const char* path, char* const* arguments) noexcept {
+  return with_variables(
+      environ, [&](char* const* complete) { return real::execve(path, arguments, complete); });
+}
+
+int execvp(const char* file, char* const* arguments) noexcept {
+  return with_variables(
+      environ, [&](char* const* complete) { return real::execvpe(file, arguments, complete); });
+}
+
+int execvpe(const char* file, char* const* arguments, char* const* environment) noexcept {
+  return with_variables(
+      environment, [&](char* const* complete) { return real::execvpe(file, arguments, complete); });
 }

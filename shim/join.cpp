@@ -18,20 +18,6 @@
 namespace subset::shim {
 namespace {
 
-// What the socket said itself counts, also that it wants to be in no subset; only then does the
-// environment speak.
-bool find_wish(const Socket& socket, const Endpoint& endpoint, Wish& wish) {
-  const Settings& settings = process.settings;
-  Known known;
-  if (known_sockets.find(socket.cookie, known) && known.has(Known::kDeclared)) {
-    wish = {.total = known.total, .instance = known.instance, .declared = true};
-    return known.total != 0;
-  }
-  wish = {.total = settings.total, .instance = settings.instance};
-  return settings.given &&
-         matches(settings, socket.protocol, endpoint.family, endpoint.address, endpoint.port);
-}
-
 protocol::Register registration(const Wish& wish) {
   const Settings& settings = process.settings;
   protocol::Register message;
@@ -98,6 +84,20 @@ int enter_without_daemon(int fd, const Socket& socket, const Endpoint& endpoint,
 }
 
 }  // namespace
+
+// What the socket said itself counts, also that it wants to be in no subset; only then does the
+// environment speak.
+bool find_wish(const Socket& socket, const Endpoint& endpoint, Wish& wish) {
+  const Settings& settings = process.settings;
+  Known known;
+  if (known_sockets.find(socket.cookie, known) && known.has(Known::kDeclared)) {
+    wish = {.total = known.total, .instance = known.instance, .declared = true};
+    return known.total != 0;
+  }
+  wish = {.total = settings.total, .instance = settings.instance};
+  return settings.given &&
+         matches(settings, socket.protocol, endpoint.family, endpoint.address, endpoint.port);
+}
 
 // A TCP socket that has to share its port needs SO_REUSEPORT, which bind_and_join set. One without
 // it was bound by others, or to a port of the kernel's choice: not for the environment to steer.

@@ -26,6 +26,9 @@ int listen_and_join(int fd, int backlog);
 // kernel's hash has to do.
 int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish);
 
+// What a socket at this address asks for; false where it is to be in no subset.
+bool find_wish(const Socket& socket, const Endpoint& endpoint, Wish& wish);
+
 // What a TCP socket asks for that is to listen; false where it is not to be a member.
 bool find_listener_wish(int fd, const Socket& socket, const Endpoint& endpoint, Wish& wish);
 

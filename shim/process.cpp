@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "shim/adopt.h"
+#include "shim/environment.h"
 #include "shim/log.h"
 #include "shim/real.h"
 #include "shim/spread.h"
@@ -44,8 +46,10 @@ void load() {
   if (settings.pin)
     sched_getaffinity(0, sizeof process.allowed_cpus,
                       reinterpret_cast<cpu_set_t*>(process.allowed_cpus.words));
-  watch_forks();
   phase.store(settings.given ? Phase::Active : Phase::Idle, std::memory_order_relaxed);
+  keep_variables();
+  watch_forks();
+  adopt_inherited();
 }
 
 bool settings_accepted() {

@@ -22,6 +22,9 @@ namespace {
 // its own; what it finds deferred with another number it inherited.
 constinit std::atomic<uint32_t> generation{0};
 
+// Of a listener that came by execve: nobody's own.
+constexpr uint32_t kInherited = UINT32_MAX;
+
 void in_child() {
   generation.fetch_add(1, std::memory_order_relaxed);
 }
@@ -98,6 +101,13 @@ bool defer_listen(int fd, const Socket& socket, int backlog) {
   return daemon_answers(fd) &&
          deferred_listeners.put(
              fd, {.cookie = socket.cookie, .generation = own_generation(), .backlog = backlog});
+}
+
+void defer_inherited(int fd, const Socket& socket) {
+  if (!(process.settings.spread & kSpreadFork) || socket.udp()) return;
+  if (int_option(fd, SO_REUSEPORT) == 1 && !connected(fd))
+    deferred_listeners.put(
+        fd, {.cookie = socket.cookie, .generation = kInherited, .backlog = SOMAXCONN});
 }
 
 int begin_listening(int fd) {

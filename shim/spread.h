@@ -24,6 +24,10 @@ void watch_forks();
 // of going to another worker.
 bool defer_listen(int fd, const Socket& socket, int backlog);
 
+// A socket that was bound before this program was executed, and does not listen: its listen was put
+// off by whoever executed it. With which backlog nobody knows; it gets the largest.
+void defer_inherited(int fd, const Socket& socket);
+
 // Does this descriptor look like a listener whose listen was put off?
 inline bool is_deferred(int fd) {
   return deferred_listeners.has(fd);

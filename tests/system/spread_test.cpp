@@ -24,6 +24,7 @@ namespace {
 
 constexpr char kAddress[] = "127.0.0.1:8080";
 constexpr char kGroup[] = "tcp/127.0.0.1:8080";
+constexpr char kNginx[] = "/usr/sbin/nginx";  // it executes itself by this name
 constexpr size_t kWorkers = 4;
 
 Environment fork_spread(const DaemonProcess& daemon) {
@@ -115,10 +116,10 @@ class HttpLoad {
   std::thread thread_;
 };
 
-std::string write_nginx_configuration(Machine& machine) {
+std::string write_nginx_configuration(Machine& machine, bool background = false) {
   std::string path = machine.file("nginx.conf");
   std::string directory = machine.file("");
-  std::ofstream(path) << "worker_processes 4; daemon off;\n"
+  std::ofstream(path) << "worker_processes 4; daemon " << (background ? "on" : "off") << ";\n"
                       << "pid " << directory << "pid; error_log " << directory << "error.log;\n"
                       << "events { worker_connections 256; }\n"
                       << "http { access_log off;\n"
@@ -132,9 +133,13 @@ std::string write_nginx_configuration(Machine& machine) {
   return path;
 }
 
+pid_t read_nginx_pid(Machine& machine) {
+  return std::stoi(read_file(machine.file("pid")));
+}
+
 Process start_nginx(Machine& machine, const DaemonProcess& daemon,
                     std::optional<uid_t> user = std::nullopt) {
-  return Process(machine, {.argv = {"nginx", "-c", write_nginx_configuration(machine)},
+  return Process(machine, {.argv = {kNginx, "-c", write_nginx_configuration(machine)},
                            .environment = fork_spread(daemon),
                            .user = user});
 }
@@ -230,6 +235,35 @@ TEST_SUITE("system") {
     REQUIRE(has_members(daemon, kWorkers));
     check_each_answers(ask_often(ask_http, 200), active_pids(daemon));
     CHECK(daemon.status().group(kGroup).uid == kNobody);
+  }
+
+  // nginx executes itself with an environment that holds nothing but its own variables, and with a
+  // listener that does not listen yet. It does so only in the background.
+  TEST_CASE("nginx upgraded on the fly: the new workers take over, and no request fails") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    Finished start = run(machine, {.argv = {kNginx, "-c", write_nginx_configuration(machine, true)},
+                                   .environment = fork_spread(daemon)});
+    REQUIRE(start.status == 0);
+    const pid_t master = read_nginx_pid(machine);
+    REQUIRE(has_members(daemon, kWorkers));
+    auto old = active_pids(daemon);
+    HttpLoad load;
+    load.wait_answers(100);
+    REQUIRE(kill(master, SIGUSR2) == 0);
+    REQUIRE(eventually([&] {
+      auto now = active_pids(daemon);
+      for (int pid : old) now.erase(pid);
+      return now.size() == kWorkers;
+    }));
+    load.wait_answers(100);
+    REQUIRE(kill(master, SIGQUIT) == 0);
+    CHECK(eventually([&] { return kill(master, 0) < 0; }));
+    load.wait_answers(100);
+    load.stop();
+    CHECK(load.failed() == 0);
+    check_each_answers(ask_often(ask_http, 200), active_pids(daemon));
+    CHECK(kill(read_nginx_pid(machine), SIGTERM) == 0);
   }
 
   TEST_CASE("gunicorn: a member for each worker, also after a reload") {
