@@ -3,9 +3,9 @@
 
 namespace subset::shim {
 
-constinit DeferredListeners deferred_listeners;
+constinit DeferredSockets deferred_sockets;
 
-bool DeferredListeners::find(int fd, Deferred& deferred) const {
+bool DeferredSockets::find(int fd, Deferred& deferred) const {
   if (!has(fd)) return false;
   const Entry& entry = entries_[fd];
   deferred = {.cookie = entry.cookie.load(std::memory_order_acquire),
@@ -14,7 +14,7 @@ bool DeferredListeners::find(int fd, Deferred& deferred) const {
   return deferred.cookie != 0;
 }
 
-bool DeferredListeners::put(int fd, const Deferred& deferred) {
+bool DeferredSockets::put(int fd, const Deferred& deferred) {
   if (!in_range(fd)) return false;
   Entry& entry = entries_[fd];
   entry.generation.store(deferred.generation, std::memory_order_relaxed);
@@ -24,18 +24,18 @@ bool DeferredListeners::put(int fd, const Deferred& deferred) {
   return true;
 }
 
-void DeferredListeners::drop(int fd) {
+void DeferredSockets::drop(int fd) {
   if (!in_range(fd)) return;
   if (entries_[fd].cookie.exchange(0, std::memory_order_release) != 0)
     count_.fetch_sub(1, std::memory_order_relaxed);
   release(fd);
 }
 
-bool DeferredListeners::claim(int fd) {
+bool DeferredSockets::claim(int fd) {
   return has(fd) && !entries_[fd].claimed.exchange(true, std::memory_order_acquire);
 }
 
-void DeferredListeners::release(int fd) {
+void DeferredSockets::release(int fd) {
   if (in_range(fd)) entries_[fd].claimed.store(false, std::memory_order_release);
 }
 

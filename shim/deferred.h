@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Listeners whose listen(2) waits for their first use, by descriptor number: a fixed table without
-// locks. A number is only a hint, since close and reuse go unseen: whoever acts on an entry
+// Sockets with which something waits for their first use, by descriptor number: a fixed table
+// without locks. A number is only a hint, since close and reuse go unseen: whoever acts on an entry
 // compares its cookie first.
 #pragma once
 
@@ -11,13 +11,13 @@ namespace subset::shim {
 
 struct Deferred {
   uint64_t cookie = 0;      // the socket that was behind the number
-  uint32_t generation = 0;  // of the process that the socket is its own of (see spread.h)
-  int backlog = 0;
+  uint32_t generation = 0;  // of the process whose own the socket is (spread.cpp)
+  int backlog = 0;          // of a listen that was put off
 };
 
-class DeferredListeners {
+class DeferredSockets {
  public:
-  // Servers open their listeners early; one on a higher number is not deferred.
+  // Servers open their sockets early; one on a higher number is not deferred.
   static constexpr int kNumbers = 4096;
 
   // What each interposed call asks: a relaxed load where nothing is deferred, two where it is.
@@ -49,6 +49,6 @@ class DeferredListeners {
   Entry entries_[kNumbers] = {};
 };
 
-extern DeferredListeners deferred_listeners;
+extern DeferredSockets deferred_sockets;
 
 }  // namespace subset::shim

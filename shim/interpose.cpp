@@ -63,50 +63,49 @@ int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noex
 // -----------------------------------------
 
 int accept(int fd, sockaddr* address, socklen_t* length) {
-  if (shim::is_deferred(fd) && shim::begin_listening(fd) != 0) return -1;
+  if (shim::is_deferred(fd) && shim::first_use(fd) != 0) return -1;
   return real::accept(fd, address, length);
 }
 
 int accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
-  if (shim::is_deferred(fd) && shim::begin_listening(fd) != 0) return -1;
+  if (shim::is_deferred(fd) && shim::first_use(fd) != 0) return -1;
   return real::accept4(fd, address, length, flags);
 }
 
 int epoll_ctl(int set, int operation, int fd, epoll_event* event) noexcept {
-  if (operation == EPOLL_CTL_ADD && shim::is_deferred(fd) && shim::begin_listening(fd) != 0)
-    return -1;
+  if (operation == EPOLL_CTL_ADD && shim::is_deferred(fd) && shim::first_use(fd) != 0) return -1;
   return real::epoll_ctl(set, operation, fd, event);
 }
 
 int poll(pollfd* polled, nfds_t count, int timeout) {
-  shim::begin_listening(polled, count);
+  shim::first_use(polled, count);
   return real::poll(polled, count, timeout);
 }
 
 int ppoll(pollfd* polled, nfds_t count, const timespec* timeout, const sigset_t* mask) {
-  shim::begin_listening(polled, count);
+  shim::first_use(polled, count);
   return real::ppoll(polled, count, timeout, mask);
 }
 
 int __poll_chk(pollfd* polled, nfds_t count, int timeout, size_t room) {
-  shim::begin_listening(polled, count);
+  shim::first_use(polled, count);
   return real::__poll_chk(polled, count, timeout, room);
 }
 
 int __ppoll_chk(pollfd* polled, nfds_t count, const timespec* timeout, const sigset_t* mask,
                 size_t room) {
-  shim::begin_listening(polled, count);
+  shim::first_use(polled, count);
   return real::__ppoll_chk(polled, count, timeout, mask, room);
 }
 
 int select(int count, fd_set* readable, fd_set* writable, fd_set* exceptional, timeval* timeout) {
-  shim::begin_listening(count, readable);
+  shim::first_use(count, readable);
   return real::select(count, readable, writable, exceptional, timeout);
 }
 
 int pselect(int count, fd_set* readable, fd_set* writable, fd_set* exceptional,
             const timespec* timeout, const sigset_t* mask) {
-  shim::begin_listening(count, readable);
+  shim::first_use(count, readable);
   return real::pselect(count, readable, writable, exceptional, timeout, mask);
 }
 

@@ -160,12 +160,13 @@ void copy_buffers(int from, int to) {
 }
 
 // The kernel lets sockets share a port only if they have one owner, which is whoever called
-// socket(). Fails without a need to say so: bind will.
-void copy_owner(int from, int to) {
+// socket(). A UDP socket of another owner may even be bound, if both have SO_REUSEADDR: in a group
+// of its own, which takes all the traffic.
+bool copy_owner(int from, int to) {
   struct stat wanted;
   struct stat present;
-  if (fstat(from, &wanted) == 0 && fstat(to, &present) == 0 && wanted.st_uid != present.st_uid)
-    (void)!fchown(to, wanted.st_uid, static_cast<gid_t>(-1));
+  if (fstat(from, &wanted) != 0 || fstat(to, &present) != 0) return false;
+  return wanted.st_uid == present.st_uid || fchown(to, wanted.st_uid, static_cast<gid_t>(-1)) == 0;
 }
 
 bool bind_like(int from, int to) {
@@ -187,11 +188,12 @@ int make_sibling(int fd, const Socket& socket) {
   const int type = socket.udp() ? SOCK_DGRAM : SOCK_STREAM;
   const int sibling = ::socket(socket.family, type | SOCK_CLOEXEC, socket.protocol);
   if (sibling < 0) return -1;
-  copy_owner(fd, sibling);
-  share_port(sibling);
-  for (const Option& option : kOptions) copy_option(fd, sibling, option);
-  copy_buffers(fd, sibling);
-  if (bind_like(fd, sibling)) return sibling;
+  if (copy_owner(fd, sibling)) {
+    share_port(sibling);
+    for (const Option& option : kOptions) copy_option(fd, sibling, option);
+    copy_buffers(fd, sibling);
+    if (bind_like(fd, sibling)) return sibling;
+  }
   close_keeping_errno(sibling);
   return -1;
 }

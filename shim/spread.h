@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: MIT
-// SUBSET_SPREAD=fork: workers that are forked after listen(2) get a listener each.
+// SUBSET_SPREAD: workers that share a socket get one each, a *sibling*, which takes the number of
+// the descriptor when it is first used: a descriptor that nobody uses takes no share.
 //
-// The parent's own listener must not take connections, which nobody would accept: a socket that is
-// bound and does not listen is in no group. So listen(2) only notes the backlog, and the real one
-// happens when the descriptor is first used: in the process that bound it on the socket itself; in
-// a child of it on a *sibling*, which takes its number. A child that never accepts takes no share.
+// fork: workers that are forked after listen(2). The parent's own listener must not take
+// connections, which nobody would accept: a socket that is bound and does not listen is in no
+// group. So listen(2) only notes the backlog, and the real one happens at first use: in the process
+// that bound it on the socket itself, in a child of it on a sibling.
+//
+// dup: threads that each have a duplicate of a UDP socket or a listener. The first goes on with the
+// socket itself, which is a member already.
+//
+// First use is accept, poll, select or EPOLL_CTL_ADD. Sending and receiving go straight to the
+// kernel: a thread that blocks in recv on a duplicate shares the socket, as it would without us.
 #pragma once
 
 #include <poll.h>
@@ -12,6 +19,7 @@
 #include <sys/types.h>
 
 #include "shim/deferred.h"
+#include "shim/process.h"
 #include "shim/socket.h"
 
 namespace subset::shim {
@@ -28,26 +36,27 @@ bool defer_listen(int fd, const Socket& socket, int backlog);
 // off by whoever executed it. With which backlog nobody knows; it gets the largest.
 void defer_inherited(int fd, const Socket& socket);
 
-// Does this descriptor look like a listener whose listen was put off?
+// Does something wait for the first use of this descriptor, as far as its number tells?
 inline bool is_deferred(int fd) {
-  return deferred_listeners.has(fd);
+  return deferred_sockets.has(fd);
 }
 
-// It is used now: 0, or -1 and errno where the listener could not become a member.
-int begin_listening(int fd);
+// It is used now: 0, or -1 and errno where a listener could not become a member.
+int first_use(int fd);
 
-void begin_listening(pollfd* polled, nfds_t count);
-void begin_listening(int count, const fd_set* readable);
+void first_use(pollfd* polled, nfds_t count);
+void first_use(int count, const fd_set* readable);
 
 // getsockopt(SO_ACCEPTCONN) of a listener whose listen was put off: as far as the program can see,
 // it listens.
 int get_acceptconn(int fd, void* value, socklen_t* length);
 
-// `duplicate`, the result of a dup of `original`, is another name of it.
-void note_duplicate(int original, int duplicate);
-inline int duplicate(int original, int duplicate) {
-  if (deferred_listeners.any() && duplicate >= 0) note_duplicate(original, duplicate);
-  return duplicate;
+// `copy`, the result of a dup of `original`, is another name of it.
+void note_duplicate(int original, int copy);
+inline int duplicate(int original, int copy) {
+  const bool matters = deferred_sockets.any() || (process.settings.spread & kSpreadDup);
+  if (matters && copy >= 0 && copy != original) note_duplicate(original, copy);
+  return copy;
 }
 
 // The process is about to take `user` for its effective user, with which it creates sockets. The

@@ -27,10 +27,14 @@ constexpr char kGroup[] = "tcp/127.0.0.1:8080";
 constexpr char kNginx[] = "/usr/sbin/nginx";  // it executes itself by this name
 constexpr size_t kWorkers = 4;
 
-Environment fork_spread(const DaemonProcess& daemon) {
+Environment spread(const DaemonProcess& daemon, const char* how) {
   Environment environment = daemon.environment("0/1");
-  environment["SUBSET_SPREAD"] = "fork";
+  environment["SUBSET_SPREAD"] = how;
   return environment;
+}
+
+Environment fork_spread(const DaemonProcess& daemon) {
+  return spread(daemon, "fork");
 }
 
 // One connection: sends `request`, gives back all that comes. Empty if anything goes wrong.
@@ -72,6 +76,21 @@ std::map<int, size_t> ask_often(Ask ask_one, size_t count) {
   std::map<int, size_t> answers;
   for (size_t i = 0; i < count; i++) answers[ask_one()]++;
   return answers;
+}
+
+// One question in a flow of its own: a request with memcached's UDP header in front.
+std::string ask_memcached(Clock::duration limit = kPatience) {
+  Address address("127.0.0.1:11211");
+  Fd fd(socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(limit).count();
+  timeval wait{.tv_sec = microseconds / 1000000, .tv_usec = microseconds % 1000000};
+  setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+  const char request[] = "\0\1\0\0\0\1\0\0version\r\n";
+  if (connect(fd.get(), address.get(), address.size()) < 0) return "";
+  if (send(fd.get(), request, sizeof request - 1, 0) < 0) return "";
+  char answer[256];
+  ssize_t size = recv(fd.get(), answer, sizeof answer, 0);
+  return size > 0 ? std::string(answer, static_cast<size_t>(size)) : "";
 }
 
 std::set<int> active_pids(const DaemonProcess& daemon) {
@@ -131,6 +150,15 @@ std::string write_nginx_configuration(Machine& machine, bool background = false)
                       << "server { listen " << kAddress << ";\n"
                       << "location / { return 200 \"$pid\"; } } }\n";
   return path;
+}
+
+// For gunicorn: a page that is the number of the worker.
+void write_pid_app(Machine& machine) {
+  std::ofstream(machine.file("pid_app.py"))
+      << "import os\n"
+         "def app(environ, start):\n"
+         "    start('200 OK', [('Content-Type', 'text/plain')])\n"
+         "    return [str(os.getpid()).encode()]\n";
 }
 
 pid_t read_nginx_pid(Machine& machine) {
@@ -268,11 +296,7 @@ TEST_SUITE("system") {
 
   TEST_CASE("gunicorn: a member for each worker, also after a reload") {
     Machine machine;
-    std::ofstream(machine.file("pid_app.py"))
-        << "import os\n"
-           "def app(environ, start):\n"
-           "    start('200 OK', [('Content-Type', 'text/plain')])\n"
-           "    return [str(os.getpid()).encode()]\n";
+    write_pid_app(machine);
     DaemonProcess daemon(machine);
     Process gunicorn(machine, {.argv = {"gunicorn", "-w", "4", "-b", kAddress, "--chdir",
                                         machine.file(""), "pid_app:app"},
@@ -287,6 +311,62 @@ TEST_SUITE("system") {
       return now.size() == kWorkers && active_pids(daemon).size() == kWorkers;
     }));
     check_each_answers(ask_often(ask_http, 100), active_pids(daemon));
+  }
+
+  // The paper's own case: one process, one socket, several threads that contend for it.
+  TEST_CASE("memcached: each thread's duplicate of the UDP socket is a member") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    Environment environment = spread(daemon, "dup");
+    environment["SUBSET_MATCH"] = "udp";
+    Process memcached(machine, {.argv = {"memcached", "-u", "root", "-l", "127.0.0.1", "-p", "0",
+                                         "-U", "11211", "-t", "4"},
+                                .environment = environment});
+    constexpr char kUdpGroup[] = "udp/127.0.0.1:11211";
+    REQUIRE(eventually([&] {
+      Document status = daemon.status();
+      return status.find(kUdpGroup) && status.group(kUdpGroup).active() == 4;
+    }));
+    constexpr int kFlows = 200;
+    for (int i = 0; i < kFlows; i++) CHECK(ask_memcached().find("VERSION") != std::string::npos);
+    Document status = daemon.status();
+    const GroupStatus& group = status.group(kUdpGroup);
+    CHECK(group.home == kFlows);
+    CHECK(group.strangers == 0);
+    for (const MemberStatus& member : group.members) CHECK(member.selected > 0);
+  }
+
+  TEST_CASE("without a daemon the duplicates share by the kernel's hash, and each is read") {
+    Machine machine;
+    Environment environment = shim_environment(machine.file("nobody"), "0/1");
+    environment["SUBSET_SPREAD"] = "dup";
+    environment["SUBSET_MATCH"] = "udp";
+    Process memcached(machine, {.argv = {"memcached", "-u", "root", "-l", "127.0.0.1", "-p", "0",
+                                         "-U", "11211", "-t", "4"},
+                                .environment = environment});
+    REQUIRE(eventually([&] { return !ask_memcached(200ms).empty(); }));
+    for (int i = 0; i < 100; i++) CHECK(ask_memcached().find("VERSION") != std::string::npos);
+  }
+
+  // The listener was bound by somebody else, with SO_REUSEPORT (ReusePort=yes), and is passed on.
+  TEST_CASE("an activated socket is a member from the start") {
+    Machine machine;
+    write_pid_app(machine);
+    DaemonProcess daemon(machine);
+    Address address(kAddress);
+    Fd listener(socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+    int on = 1;
+    REQUIRE(setsockopt(listener.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0);
+    REQUIRE(bind(listener.get(), address.get(), address.size()) == 0);
+    REQUIRE(listen(listener.get(), 64) == 0);
+    Process gunicorn(machine,
+                     {.argv = {"gunicorn", "-w", "2", "--chdir", machine.file(""), "pid_app:app"},
+                      .environment = daemon.environment("0/1"),
+                      .listener = listener.get()});
+    REQUIRE(has_members(daemon, 1));
+    CHECK(active_pids(daemon) == std::set<int>{gunicorn.pid()});
+    CHECK(ask_often(ask_http, 50).count(0) == 0);
+    CHECK(daemon.status().group(kGroup).selected() == 50);
   }
 }
 

@@ -10,8 +10,8 @@ using namespace subset::shim;
 namespace {
 
 // Static storage in the shim; too large for a stack.
-std::unique_ptr<DeferredListeners> make() {
-  return std::make_unique<DeferredListeners>();
+std::unique_ptr<DeferredSockets> make() {
+  return std::make_unique<DeferredSockets>();
 }
 
 }  // namespace
@@ -53,9 +53,9 @@ TEST_CASE("one alone acts on it") {
 TEST_CASE("a number beyond the table is not deferred") {
   const auto listeners = make();
   CHECK_FALSE(listeners->put(-1, {.cookie = 7}));
-  CHECK_FALSE(listeners->put(DeferredListeners::kNumbers, {.cookie = 7}));
+  CHECK_FALSE(listeners->put(DeferredSockets::kNumbers, {.cookie = 7}));
   CHECK_FALSE(listeners->any());
   CHECK_FALSE(listeners->has(-1));
-  CHECK_FALSE(listeners->has(DeferredListeners::kNumbers));
-  CHECK(listeners->put(DeferredListeners::kNumbers - 1, {.cookie = 7}));
+  CHECK_FALSE(listeners->has(DeferredSockets::kNumbers));
+  CHECK(listeners->put(DeferredSockets::kNumbers - 1, {.cookie = 7}));
 }
