@@ -234,7 +234,11 @@ void Groups::forget_empty(bool at_once) {
 bool Groups::remove_empty() {
   sweep();
   forget_empty(true);
-  return registry_.groups().empty();
+  if (!registry_.groups().empty()) return false;
+  // Last what watches the machine: its program runs at every change of a TCP connection.
+  if (auto removed = kernel::Pins::remove_dir(around_.pins.root()); !removed)
+    spdlog::error("{}", removed.error().message());
+  return true;
 }
 
 }  // namespace subset

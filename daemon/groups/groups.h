@@ -72,7 +72,8 @@ class Groups {
 
   observe::Snapshot snapshot() const;
 
-  // At the end of an embedded daemon: takes groups without members away. True if none is left.
+  // At the end of an embedded daemon: takes groups without members away and, if none is left, all
+  // pins; true then.
   bool remove_empty();
 
  private:
