@@ -20,6 +20,7 @@ struct Topology {
   uint32_t nodes = 1;                 // highest node + 1
 
   uint32_t cpus() const { return static_cast<uint32_t>(node_of_cpu.size()); }
+  bool operator==(const Topology&) const = default;
 };
 
 // The rows in force with what the planner remembers of them.
