@@ -48,10 +48,4 @@ PlanState recovered_state(const Group& group, const std::vector<std::vector<Slot
 // The domain that each CPU belongs to; empty: one domain for all.
 std::vector<uint16_t> domains_of(Mode mode, const Topology& topology);
 
-// Is the member local to the domain? Pinned members are local to the CPUs of their mask. Where all
-// may run on the same CPUs (a whole machine, or a container's share of it), nobody is pinned: then
-// instance i belongs to the i-th of them (cpu), or to the i-th of their nodes (numa).
-std::vector<PlanMember> local_members(const Group& group, const std::vector<PlanMember>& members,
-                                      const Topology& topology, uint32_t domain);
-
 }  // namespace subset
