@@ -111,6 +111,8 @@ struct subset_sample {
 	__u64 drops;
 	__u32 backlog;
 	__u32 backlog_limit;
+	__u32 listening; /* TCP */
+	__u32 padding;
 	struct subset_tag tag;
 };
 

@@ -196,6 +196,7 @@ int sample_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 	sample.queue_limit_bytes = BPF_CORE_READ(sk, sk_rcvbuf);
 	sample.drops = drops_of(sk);
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN) {
+		sample.listening = 1;
 		sample.backlog = BPF_CORE_READ(sk, sk_ack_backlog);
 		sample.backlog_limit = BPF_CORE_READ(sk, sk_max_ack_backlog);
 	}

@@ -31,10 +31,17 @@ void stop_all(const std::set<pid_t>& groups) {
   signal_all(groups, SIGKILL);
 }
 
+// Whoever reads our output waits for its end: not for us.
+void let_go_of_output() {
+  Fd nothing(open("/dev/null", O_RDWR | O_CLOEXEC));
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(nothing.get(), fd);
+}
+
 // Until the other end is closed, which the kernel does however the writer ends.
 int guard(int words) {
   prctl(PR_SET_NAME, "subset-guard", 0, 0, 0);
   prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);  // our parent's end is when the work begins
+  let_go_of_output();
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, nullptr);

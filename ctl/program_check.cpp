@@ -212,7 +212,7 @@ bool executable_file(const std::string& path) {
 Result<std::string> find_program(const std::string& program, std::string_view path_list) {
   if (program.find('/') != std::string::npos) {
     if (executable_file(program)) return program;
-    return fail(errno != 0 ? errno : EACCES, "cannot run " + program);
+    return fail_system(errno != 0 ? errno : EACCES, "cannot run " + program);
   }
   for (bool more = true; more;) {
     size_t colon = path_list.find(':');

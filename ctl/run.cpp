@@ -52,27 +52,21 @@ std::string lacks_privilege() {
 
 struct Daemons {
   std::unique_ptr<EmbeddedDaemon> own;
-  bool none = false;  // neither ours nor another
+  std::string lack;  // why there is neither ours nor another; empty: there is one
 };
 
 Daemons find_or_embed(const std::string& path) {
   auto listens = daemon_listens(path);
-  if (!listens) {
-    tell(listens.error().message());
-    return {.own = nullptr, .none = true};
-  }
+  if (!listens) return {.own = nullptr, .lack = listens.error().message()};
   if (*listens) return {};
-  std::string obstacle = lacks_privilege();
-  if (obstacle.empty()) {
-    tell("no daemon at " + path + ": running one until this command ends");
-    auto own = EmbeddedDaemon::start(path);
-    if (own) return {.own = std::move(*own), .none = false};
-    obstacle = "running one failed: " + own.error().message();
-  } else {
-    obstacle = "start one: sudo subsetd (" + obstacle + ")";
-  }
-  tell("no daemon at " + path + ", so the kernel's own hash divides the traffic: " + obstacle);
-  return {.own = nullptr, .none = true};
+  std::string missing = lacks_privilege();
+  if (!missing.empty())
+    return {.own = nullptr,
+            .lack = "no daemon at " + path + " (start one: sudo subsetd; " + missing + ")"};
+  tell("no daemon at " + path + ": running one until this command ends");
+  auto own = EmbeddedDaemon::start(path);
+  if (own) return {.own = std::move(*own), .lack = {}};
+  return {.own = nullptr, .lack = "running a daemon failed: " + own.error().message()};
 }
 
 }  // namespace
@@ -90,9 +84,12 @@ Result<int> run(RunCommand command) {
   if (!guardian) return tl::make_unexpected(guardian.error());
   std::string socket_path = settings->socket_path;
   Daemons daemons = find_or_embed(socket_path);
-  if (daemons.none && settings->fallback == shim::Fallback::Fail)
-    return fail(0, "without a daemon no instance may start (fallback is fail)");
-  if (daemons.none) silence_fallback_warnings(launch->environment);
+  if (!daemons.lack.empty()) {
+    if (settings->fallback == shim::Fallback::Fail)
+      return fail(0, daemons.lack + "; --fallback kernel starts the servers all the same");
+    tell(daemons.lack + ": the kernel's own hash divides the traffic");
+    silence_fallback_warnings(launch->environment);
+  }
   Supervisor supervisor({.launch = std::move(*launch),
                          .copies = command.copies,
                          .restart = command.restart,

@@ -14,10 +14,9 @@ namespace subset {
 
 struct [[nodiscard]] Error {
   int code = 0;         // errno
-  std::string context;  // what was being done, to what: "attach the program to udp/[::1]:53"
+  std::string context;  // one line: what was being done, to what, and why it failed
 
-  // "context: strerror(code)", one line.
-  std::string message() const { return code == 0 ? context : context + ": " + std::strerror(code); }
+  const std::string& message() const { return context; }
 };
 
 template <typename T>
@@ -26,13 +25,17 @@ class [[nodiscard]] Result : public tl::expected<T, Error> {
   using tl::expected<T, Error>::expected;
 };
 
-// `return fail(EBUSY, "...")` or, right after a failed call, `return fail_errno("...")`.
-inline tl::unexpected<Error> fail(int code, std::string context) {
-  return tl::unexpected<Error>(Error{code, std::move(context)});
+// `return fail(EBUSY, "...")`: the text says it all.
+inline tl::unexpected<Error> fail(int code, std::string text) {
+  return tl::unexpected<Error>(Error{code, std::move(text)});
 }
-inline tl::unexpected<Error> fail_errno(std::string context) {
-  int code = errno;
-  return fail(code, std::move(context));
+// What the system said: "doing: strerror(code)".
+inline tl::unexpected<Error> fail_system(int code, const std::string& doing) {
+  return fail(code, doing + ": " + std::strerror(code));
+}
+// The same, right after the call that failed.
+inline tl::unexpected<Error> fail_errno(const std::string& doing) {
+  return fail_system(errno, doing);
 }
 // Passes an error on with more context in front.
 inline tl::unexpected<Error> fail(Error error, std::string_view context) {

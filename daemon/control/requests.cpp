@@ -92,7 +92,13 @@ Result<Groups::Joined> Requests::join(const protocol::Register& message, const R
   if (!facts) return tl::unexpected(facts.error());
   if (auto joinable = kernel::check_joinable(*facts); !joinable)
     return tl::unexpected(joinable.error());
-  return groups_.join(claim_of(message, request.peer, *facts), request.socket.get());
+  Claim claim = claim_of(message, request.peer, *facts);
+  const bool hold = claim.vacancy == Vacancy::Hold;
+  if (hold) claim.vacancy = Vacancy::Spread;
+  auto joined = groups_.join(claim, request.socket.get());
+  if (joined && hold && joined->warning.empty())
+    joined->warning = "this version does not hold sockets of dead servers: vacancy is spread";
+  return joined;
 }
 
 void Requests::answer(const protocol::Register& message, Request& request) {

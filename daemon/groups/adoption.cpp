@@ -62,6 +62,11 @@ Member member_of(const subset_sample& sample) {
   return member;
 }
 
+// A listener that was shut down keeps its tag, but is no member until it listens again.
+bool may_be_member(const Group& group, const subset_sample& sample) {
+  return group.key.protocol == Protocol::Udp || sample.listening != 0;
+}
+
 MemberState state_of(const Group& group, const Member& member) {
   if (!group.current(member)) return MemberState::Draining;
   if (member.generation != group.generation) return MemberState::Pending;
@@ -96,7 +101,7 @@ Result<void> Groups::adopt_group(GroupSerial serial, const std::vector<subset_sa
   }
   Group group = group_of(*record, around_.own_netns);
   for (const subset_sample& sample : samples) {
-    if (sample.tag.group != serial) continue;
+    if (sample.tag.group != serial || !may_be_member(group, sample)) continue;
     Member member = member_of(sample);
     const uint32_t slot = sample.tag.slot;
     const bool seated = slot < group.seats.size() &&

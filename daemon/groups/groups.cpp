@@ -9,6 +9,7 @@
 #include <spdlog/spdlog.h>
 
 #include "daemon/kernel/process.h"
+#include "daemon/kernel/topology.h"
 
 namespace subset {
 namespace {
@@ -18,6 +19,10 @@ constexpr auto kSweepPeriod = std::chrono::seconds(1);
 // How long a group without members keeps its counters and its name: a server that is restarted as
 // a whole finds them again.
 constexpr auto kLinger = std::chrono::seconds(30);
+
+bool depends_on_cpus(const Group& group) {
+  return group.mode == Mode::Cpu || group.mode == Mode::Numa;
+}
 
 kernel::Record record_of(const Group& group) {
   kernel::Record record;
@@ -179,14 +184,33 @@ void Groups::refresh_process(const Group& group, const Member& member) {
     registry_.set_process(group.serial, member.cookie, 0, member.cpus);
     return;
   }
-  if (group.mode != Mode::Cpu && group.mode != Mode::Numa) return;
+  if (!depends_on_cpus(group)) return;
   CpuSet cpus = kernel::affinity_of(member.pid);
   if (cpus.empty() || cpus == member.cpus) return;
   registry_.set_process(group.serial, member.cookie, member.pid, cpus);
   changed(group.serial);
 }
 
+void Groups::refresh_processes(const Group& group) {
+  for (const auto& [cookie, member] : group.members) refresh_process(group, member);
+}
+
+// CPUs go offline and come back: then others are the i-th, and the kernel has moved who was pinned.
+void Groups::refresh_topology() {
+  const auto& groups = registry_.groups();
+  if (std::none_of(groups.begin(), groups.end(),
+                   [](const auto& entry) { return depends_on_cpus(entry.second); }))
+    return;
+  Topology now = kernel::read_topology();
+  if (now == around_.topology) return;
+  around_.topology = std::move(now);
+  for (const auto& [serial, group] : groups) {
+    if (depends_on_cpus(group)) changed(serial);
+  }
+}
+
 void Groups::sweep() {
+  refresh_topology();
   auto samples = around_.watch->sample();
   if (!samples) {
     spdlog::error("{}", samples.error().message());
@@ -234,7 +258,11 @@ void Groups::forget_empty(bool at_once) {
 bool Groups::remove_empty() {
   sweep();
   forget_empty(true);
-  return registry_.groups().empty();
+  if (!registry_.groups().empty()) return false;
+  // Last what watches the machine: its program runs at every change of a TCP connection.
+  if (auto removed = kernel::Pins::remove_dir(around_.pins.root()); !removed)
+    spdlog::error("{}", removed.error().message());
+  return true;
 }
 
 }  // namespace subset

@@ -72,7 +72,8 @@ class Groups {
 
   observe::Snapshot snapshot() const;
 
-  // At the end of an embedded daemon: takes groups without members away. True if none is left.
+  // At the end of an embedded daemon: takes groups without members away and, if none is left, all
+  // pins; true then.
   bool remove_empty();
 
  private:
@@ -97,6 +98,8 @@ class Groups {
   bool sits(const Runtime& runtime, const Member& member) const;
   void check_seats(const Group& group);
   void refresh_process(const Group& group, const Member& member);
+  void refresh_processes(const Group& group);
+  void refresh_topology();
   void process_ended(int32_t pid);
   void watch_process(int32_t pid);
   void forget_empty(bool at_once);

@@ -206,6 +206,8 @@ Result<void> Groups::change(const protocol::Change& change, uint32_t peer_uid) {
     case Verb::SetMode:
       what = "changed mode";
       done = registry_.set_mode(serial, static_cast<Mode>(change.value));
+      refresh_topology();
+      refresh_processes(*group);
       break;
     case Verb::Activate:
       what = "flipped";

@@ -14,13 +14,13 @@ namespace subset::kernel {
 
 // For calls that return 0 or -errno.
 inline Result<void> checked(int result, std::string_view doing) {
-  if (result < 0) return fail(-result, std::string(doing));
+  if (result < 0) return fail_system(-result, std::string(doing));
   return {};
 }
 
 // For calls that return a descriptor or -errno.
 inline Result<Fd> checked_fd(int result, std::string_view doing) {
-  if (result < 0) return fail(-result, std::string(doing));
+  if (result < 0) return fail_system(-result, std::string(doing));
   return Fd(result);
 }
 

@@ -55,7 +55,7 @@ constexpr bpf_insn kExit{
 // --- programs, maps, sockets --------------------------------------------------------------------
 
 Result<Fd> owned(int fd, const char* what) {
-  if (fd < 0) return fail(-fd, what);
+  if (fd < 0) return fail_system(-fd, what);
   return Fd(fd);
 }
 
@@ -129,9 +129,9 @@ struct FreeBtf {
 Result<Fd> make_storage_map() {
   std::unique_ptr<btf, FreeBtf> types(btf__new_empty());
   int id = types ? btf__add_int(types.get(), "int", 4, BTF_INT_SIGNED) : -ENOMEM;
-  if (id < 0) return fail(-id, "describe its types");
+  if (id < 0) return fail_system(-id, "describe its types");
   if (int error = btf__load_into_kernel(types.get()); error != 0)
-    return fail(-error, "load its types");
+    return fail_system(-error, "load its types");
   LIBBPF_OPTS(bpf_map_create_opts, options, .btf_fd = static_cast<uint32_t>(btf__fd(types.get())),
               .btf_key_type_id = static_cast<uint32_t>(id),
               .btf_value_type_id = static_cast<uint32_t>(id),

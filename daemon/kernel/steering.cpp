@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "daemon/kernel/steering.h"
 
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "bpf/select.h"
 #include "daemon/kernel/bpf_call.h"
 #include "steer.skel.h"
 
@@ -69,10 +69,10 @@ uint32_t program_id(int program_fd) {
   return bpf_obj_get_info_by_fd(program_fd, &info, &size) == 0 ? info.id : 0;
 }
 
-uint32_t random_seed() {
-  uint32_t seed = 0;
-  if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != sizeof seed) seed = 0x5355u;
-  return seed;
+// The serial is random, and no client can see it. Every program of the group hashes alike, also the
+// next daemon's: a client of source mode stays where it is.
+uint32_t seed_of(uint64_t serial) {
+  return subset_mix(static_cast<uint32_t>(serial) ^ static_cast<uint32_t>(serial >> 32));
 }
 
 // Names of what belongs to one version of the program.
@@ -278,7 +278,7 @@ void Steering::Parts::specialise(steer_bpf& opened, const Shape& wanted) const {
   constants.row_capacity = wanted.row_capacity;
   constants.first_slots = first_slots;
   constants.slots = slots;
-  constants.seed = random_seed();
+  constants.seed = seed_of(serial);
   constants.is_tcp = wanted.protocol == Protocol::Tcp;
   constants.refuse_vacant = wanted.refuse_vacant;
   const size_t cpus = std::min<size_t>(wanted.domain_of_cpu.size(), SUBSET_CPUS);

@@ -251,7 +251,7 @@ Result<void> Loop::Handle::Core::wait() {
   __kernel_timespec timeout = to_timespec(sleep.value_or(Duration::zero()));
   int code = -io_uring_wait_cqe_timeout(&ring, &cqe, sleep ? &timeout : nullptr);
   bool usual = code == 0 || code == ETIME || code == EINTR || code == EAGAIN || code == EBUSY;
-  if (!usual) return fail(code, "wait for io_uring");
+  if (!usual) return fail_system(code, "wait for io_uring");
   return {};
 }
 
@@ -280,7 +280,7 @@ Result<void> Loop::Handle::Core::dispatch(Completion completion) {
     return {};
   }
   if (completion.result < 0) {
-    return fail(-completion.result, "poll descriptor " + std::to_string(watch->fd));
+    return fail_system(-completion.result, "poll descriptor " + std::to_string(watch->fd));
   }
   watch->ready(static_cast<uint32_t>(completion.result));
   if (watches.contains(completion.id)) to_arm.push_back(completion.id);
@@ -336,7 +336,7 @@ Loop::~Loop() = default;
 Result<std::unique_ptr<Loop>> Loop::create() {
   auto core = std::make_shared<Handle::Core>();
   int code = Handle::Core::set_up(core->ring);
-  if (code != 0) return fail(code, advice(code));
+  if (code != 0) return fail_system(code, advice(code));
   core->ring_made = true;
   return std::unique_ptr<Loop>(new Loop(std::move(core)));
 }

@@ -2,7 +2,7 @@
 #include "daemon/model/table_plan.h"
 
 #include <algorithm>
-#include <map>
+#include <utility>
 
 namespace subset {
 namespace {
@@ -44,9 +44,11 @@ uint32_t node_of(const Topology& topology, uint32_t cpu) {
 
 std::vector<uint32_t> nodes_of(const std::vector<uint32_t>& cpus, const Topology& topology) {
   std::vector<uint32_t> nodes;
-  for (uint32_t cpu : cpus) nodes.push_back(node_of(topology, cpu));
+  for (uint32_t cpu : cpus) {
+    const uint32_t node = node_of(topology, cpu);
+    if (std::find(nodes.begin(), nodes.end(), node) == nodes.end()) nodes.push_back(node);
+  }
   std::sort(nodes.begin(), nodes.end());
-  nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
   return nodes;
 }
 
@@ -56,41 +58,50 @@ std::vector<uint32_t> domains_of_cpus(Mode mode, const std::vector<uint32_t>& cp
   return mode == Mode::Cpu ? cpus : nodes_of(cpus, topology);
 }
 
-using Locality = std::map<Slot, std::vector<uint32_t>>;  // slot -> its domains
+struct Allowed {
+  const PlanMember* member;
+  std::vector<uint32_t> cpus;
+};
 
-// The mask that all members share, if they do.
-bool all_alike(const std::vector<std::pair<PlanMember, std::vector<uint32_t>>>& masks) {
-  return std::all_of(masks.begin(), masks.end(),
-                     [&](const auto& mask) { return mask.second == masks.front().second; });
-}
-
-Locality locality_of(const Group& group, const std::vector<PlanMember>& members,
-                     const Topology& topology) {
-  std::vector<std::pair<PlanMember, std::vector<uint32_t>>> masks;
+std::vector<Allowed> allowed_cpus(const Group& group, const std::vector<PlanMember>& members,
+                                  const Topology& topology) {
+  std::vector<Allowed> allowed;
   for (const PlanMember& member : members) {
     const Member* known = member_in(group, member.slot);
-    masks.emplace_back(member, usable(known ? known->cpus : CpuSet{}, topology));
+    allowed.push_back({&member, usable(known ? known->cpus : CpuSet{}, topology)});
   }
-  const bool alike = all_alike(masks);
-  const std::vector<uint32_t> everywhere = topology.online.list();
-  Locality locality;
-  for (const auto& [member, mask] : masks) {
-    std::vector<uint32_t> domains = domains_of_cpus(group.mode, mask, topology);
-    const bool pinned = mask.size() == 1 || (!alike && mask != everywhere);
-    if (!pinned && !domains.empty()) domains = {domains[member.instance % domains.size()]};
-    locality[member.slot] = std::move(domains);
-  }
-  return locality;
+  return allowed;
 }
 
-std::vector<PlanMember> members_of_domain(const std::vector<PlanMember>& members,
-                                          const Locality& locality, uint32_t domain) {
-  std::vector<PlanMember> local;
-  for (const PlanMember& member : members) {
-    const auto& domains = locality.at(member.slot);
-    if (std::find(domains.begin(), domains.end(), domain) != domains.end()) local.push_back(member);
+bool all_alike(const std::vector<Allowed>& allowed) {
+  return std::all_of(allowed.begin(), allowed.end(),
+                     [&](const Allowed& one) { return one.cpus == allowed.front().cpus; });
+}
+
+// The members that each domain's row is planned over. Pinned members are local to the CPUs of their
+// mask. Where all may run on the same CPUs (a whole machine, or a container's share of it), nobody
+// is pinned: then instance i belongs to the i-th of them (cpu), or to the i-th of their nodes
+// (numa). A domain without a local member uses them all.
+std::vector<std::vector<PlanMember>> members_by_domain(const Group& group,
+                                                       const std::vector<PlanMember>& members,
+                                                       const Topology& topology, uint32_t domains) {
+  if (!by_domain(group.mode)) return {domains, members};
+  const std::vector<Allowed> allowed = allowed_cpus(group, members, topology);
+  const bool alike = all_alike(allowed);
+  const std::vector<uint32_t> everywhere = topology.online.list();
+  std::vector<std::vector<PlanMember>> local(domains);
+  for (const auto& [member, cpus] : allowed) {
+    std::vector<uint32_t> its = domains_of_cpus(group.mode, cpus, topology);
+    const bool pinned = cpus.size() == 1 || (!alike && cpus != everywhere);
+    if (!pinned && !its.empty()) its = {its[member->instance % its.size()]};
+    for (uint32_t domain : its) {
+      if (domain < domains) local[domain].push_back(*member);
+    }
   }
-  return local.empty() ? members : local;
+  for (auto& those : local) {
+    if (those.empty()) those = members;
+  }
+  return local;
 }
 
 std::vector<Slot> slots_of(const Row& row) {
@@ -118,12 +129,6 @@ std::vector<uint16_t> domains_of(Mode mode, const Topology& topology) {
   return domains;
 }
 
-std::vector<PlanMember> local_members(const Group& group, const std::vector<PlanMember>& members,
-                                      const Topology& topology, uint32_t domain) {
-  if (!by_domain(group.mode)) return members;
-  return members_of_domain(members, locality_of(group, members, topology), domain);
-}
-
 Shape initial_shape(const GroupKey& key, Mode mode, Vacancy vacancy, uint32_t total,
                     const Topology& topology) {
   Shape shape;
@@ -145,8 +150,7 @@ TablePlan plan_table(const Group& group, const Topology& topology, const PlanSta
   plan.state.serial = current.serial + 1;
 
   const std::vector<PlanMember> members = Registry::selectable(group);
-  const Locality locality =
-      by_domain(group.mode) ? locality_of(group, members, topology) : Locality{};
+  auto local = members_by_domain(group, members, topology, plan.shape.domains);
   RowInput input;
   input.total = group.total;
   input.refuse_vacant = plan.shape.refuse_vacant && !by_domain(group.mode);
@@ -155,7 +159,7 @@ TablePlan plan_table(const Group& group, const Topology& topology, const PlanSta
   for (uint32_t domain = 0; domain < plan.shape.domains; domain++) {
     const bool kept = current.mode == group.mode && domain < current.rows.size() &&
                       current.rows[domain].size() == plan.shape.row_capacity;
-    input.members = by_domain(group.mode) ? members_of_domain(members, locality, domain) : members;
+    input.members = std::move(local[domain]);
     input.rotation = domain;
     plan.state.rows.push_back(
         plan_row(kept ? current.rows[domain] : Row(plan.shape.row_capacity), input));

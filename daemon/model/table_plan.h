@@ -20,6 +20,7 @@ struct Topology {
   uint32_t nodes = 1;                 // highest node + 1
 
   uint32_t cpus() const { return static_cast<uint32_t>(node_of_cpu.size()); }
+  bool operator==(const Topology&) const = default;
 };
 
 // The rows in force with what the planner remembers of them.
@@ -46,11 +47,5 @@ PlanState recovered_state(const Group& group, const std::vector<std::vector<Slot
 
 // The domain that each CPU belongs to; empty: one domain for all.
 std::vector<uint16_t> domains_of(Mode mode, const Topology& topology);
-
-// Is the member local to the domain? Pinned members are local to the CPUs of their mask. Where all
-// may run on the same CPUs (a whole machine, or a container's share of it), nobody is pinned: then
-// instance i belongs to the i-th of them (cpu), or to the i-th of their nodes (numa).
-std::vector<PlanMember> local_members(const Group& group, const std::vector<PlanMember>& members,
-                                      const Topology& topology, uint32_t domain);
 
 }  // namespace subset

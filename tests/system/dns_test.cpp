@@ -31,7 +31,7 @@ namespace {
 constexpr uint32_t kInstances = 4;
 constexpr char kPort[] = "5353";
 constexpr uint64_t kNames = 10'000;
-constexpr uint64_t kRuns = 5;
+constexpr uint64_t kRuns = 3;
 constexpr uint64_t kQueries = kNames * kRuns;
 
 struct Place {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The ways to say which share a server wants, and the kinds of addresses it may want it at.
+#include <sys/socket.h>
+#include <sys/time.h>
+
 #include <csignal>
 #include <set>
 #include <string>
@@ -8,10 +11,12 @@
 #include <doctest/doctest.h>
 
 #include "tests/system/harness/daemon_process.h"
+#include "tests/system/harness/fail.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/sandbox.h"
 #include "tests/system/harness/udp_flows.h"
 #include "tests/system/harness/udp_server.h"
+#include "tests/system/servers/address.h"
 
 namespace subset::test {
 namespace {
@@ -63,7 +68,57 @@ bool has_grown_to(const DaemonProcess& daemon, uint32_t total) {
   });
 }
 
+// What a new flow's first datagram is answered with.
+std::string ask_once(const std::string& address, const std::string& text) {
+  Address server(address);
+  Fd socket(checked(::socket(server.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket"));
+  timeval patience{.tv_sec = 5};
+  checked(setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience),
+          "SO_RCVTIMEO");
+  checked(connect(socket.get(), server.get(), server.size()), "connect");
+  checked(send(socket.get(), text.data(), text.size(), 0), "send");
+  std::string answer(256, '\0');
+  answer.resize(
+      static_cast<size_t>(checked(recv(socket.get(), answer.data(), answer.size(), 0), "recv")));
+  return answer;
+}
+
 TEST_SUITE("system") {
+  // The first use in the paper: one process, a thread and a socket for each share.
+  TEST_CASE("four threads declare their shares with SO_SUBSET") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    Environment environment = daemon.environment("");
+    environment.erase("SUBSET");
+    Process threads(machine, {.argv = {built("examples/four_threads"), "127.0.0.1", "5353"},
+                              .environment = environment});
+    REQUIRE(threads.wrote("serving"));
+    for (const char* line : {"thread 0: instance 0 of 4", "thread 3: instance 3 of 4"}) {
+      CHECK(lines_with(threads.out(), line).size() == 1);
+    }
+
+    std::set<std::string> answers;
+    for (uint32_t i = 0; i < kFlows; i++) answers.insert(ask_once(kAddress, "hi"));
+    CHECK(answers == std::set<std::string>{"0/4: hi", "1/4: hi", "2/4: hi", "3/4: hi"});
+    Document status = daemon.status();
+    CHECK(active_instances(status.group(kGroup)) == std::set<uint32_t>{0, 1, 2, 3});
+    CHECK(status.group(kGroup).home == kFlows);
+    for (const MemberStatus& member : status.group(kGroup).members) {
+      CHECK(member.pid == threads.pid());
+    }
+    threads.signal(SIGTERM);
+    CHECK(threads.wait() == 0);
+    CHECK(threads.err().empty());
+  }
+
+  TEST_CASE("without the shim the four threads say so and go on") {
+    Machine machine;
+    Process threads(machine, {.argv = {built("examples/four_threads"), "127.0.0.1", "5353"}});
+    REQUIRE(threads.wrote("serving"));
+    CHECK(lines_with(threads.out(), "SO_SUBSET is not there").size() == 1);
+    CHECK(ask_once(kAddress, "hi").ends_with("/4: hi"));
+  }
+
   TEST_CASE("auto/4 gives each server a vacant instance, and turns the fifth away") {
     Machine machine;
     DaemonProcess daemon(machine);

@@ -21,6 +21,8 @@ bool answers(const std::string& socket) {
     return true;
   } catch (const std::system_error&) {
     return false;  // nobody listens yet
+  } catch (const HungUp&) {
+    return false;  // the listener of a daemon that was killed lives a little longer than it
   }
 }
 

@@ -160,10 +160,10 @@ Document parse_status(const std::string& text) {
 Document fetch_status(const std::string& socket_path) {
   Connection connection = Connection::to(socket_path);
   if (!connection.send(bytes_of(protocol::Status{}))) {
-    throw std::runtime_error("the daemon hung up before it was asked");
+    throw HungUp("the daemon hung up before it was asked");
   }
   auto packet = connection.receive();
-  if (!packet) throw std::runtime_error("the daemon hung up instead of sending its status");
+  if (!packet) throw HungUp("the daemon hung up instead of sending its status");
   auto announced = packet->as<protocol::Document>();
   if (announced.header.kind != protocol::Kind::Document || packet->descriptors.size() != 1) {
     throw std::runtime_error("the daemon sent something else than its status");

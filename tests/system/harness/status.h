@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -59,6 +60,11 @@ struct Document {
 
 // Throws if the text breaks the contract.
 Document parse_status(const std::string& text);
+
+// Who listens there does not answer.
+class HungUp : public std::runtime_error {
+  using runtime_error::runtime_error;
+};
 
 // Asks the daemon behind this control socket.
 Document fetch_status(const std::string& socket_path);

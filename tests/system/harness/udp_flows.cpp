@@ -18,9 +18,13 @@ namespace {
 
 constexpr size_t kEventsAtOnce = 256;
 
-Fd connect_flow(const Address& server) {
+Fd connect_flow(const Address& server, const std::string& from) {
   Fd socket(
       checked(::socket(server.family(), SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "socket"));
+  if (!from.empty()) {
+    const Address own(from);
+    checked(bind(socket.get(), own.get(), own.size()), "bind to " + from);
+  }
   checked(connect(socket.get(), server.get(), server.size()), "connect to " + server.text());
   return socket;
 }
@@ -32,11 +36,11 @@ timespec to_timespec(Clock::duration duration) {
 
 }  // namespace
 
-UdpFlows::UdpFlows(const std::string& server, uint32_t count)
+UdpFlows::UdpFlows(const std::string& server, uint32_t count, const std::string& from)
     : poller_(checked(epoll_create1(EPOLL_CLOEXEC), "epoll_create1")) {
   Address address(server);
   for (uint32_t i = 0; i < count; i++) {
-    flows_.push_back({connect_flow(address), {}, 0});
+    flows_.push_back({connect_flow(address, from), {}, 0});
     epoll_event event{.events = EPOLLIN, .data = {.u32 = i}};
     checked(epoll_ctl(poller_.get(), EPOLL_CTL_ADD, flows_.back().socket.get(), &event),
             "epoll_ctl");

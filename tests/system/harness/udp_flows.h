@@ -36,7 +36,8 @@ class UdpFlows {
  public:
   static constexpr uint32_t kNobody = 0xffffffff;
 
-  UdpFlows(const std::string& server, uint32_t count);
+  // `from` is the clients' address, or the kernel's choice: "127.0.0.9:0".
+  UdpFlows(const std::string& server, uint32_t count, const std::string& from = "");
 
   // Sends and receives until `each` datagrams of every flow are answered, or nothing has come for
   // as long as `patience`. At most `window` of a flow are on the way at any time, so that no queue

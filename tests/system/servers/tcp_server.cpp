@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT
 // A TCP server that never heard of SO_SUBSET: socket, bind, listen, accept. It sends its id to
-// every connection and closes it, or with --keep holds it open until the client goes.
+// every connection and closes it, or with --keep holds it open until the client goes. With
+// --greeted it asks the kernel for connections only once their clients have spoken
+// (TCP_DEFER_ACCEPT).
 //
-//   tcp_server --id N [--keep] [--backlog N] ADDRESS:PORT
+//   tcp_server --id N [--keep] [--greeted] [--backlog N] ADDRESS:PORT
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -25,6 +29,7 @@ struct Arguments {
   uint32_t id = 0;
   int backlog = SOMAXCONN;
   bool keep = false;
+  bool greeted = false;
   std::string address;
 };
 
@@ -38,6 +43,8 @@ Arguments parse(int argc, char** argv) {
       arguments.backlog = std::stoi(argv[++i]);
     } else if (word == "--keep") {
       arguments.keep = true;
+    } else if (word == "--greeted") {
+      arguments.greeted = true;
     } else {
       arguments.address = word;
     }
@@ -50,16 +57,21 @@ Arguments parse(int argc, char** argv) {
   std::exit(1);
 }
 
-int open_listener(const Address& address, int backlog) {
+constexpr int kGreetingSeconds = 60;
+
+int open_listener(const Address& address, const Arguments& arguments) {
   int fd = socket(address.family(), SOCK_STREAM, 0);
   if (fd < 0) die("socket");
+  if (arguments.greeted &&
+      setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &kGreetingSeconds, sizeof kGreetingSeconds) < 0)
+    die("setsockopt");
   if (bind(fd, address.get(), address.size()) < 0) die("bind");
-  if (listen(fd, backlog) < 0) die("listen");
+  if (listen(fd, arguments.backlog) < 0) die("listen");
   return fd;
 }
 
 // The listener is polled[0]; every other descriptor is a connection that the client still holds.
-void serve(int listener, uint32_t id, bool keep) {
+void serve(int listener, const Arguments& arguments) {
   std::vector<pollfd> polled{{listener, POLLIN, 0}};
   while (poll(polled.data(), polled.size(), -1) > 0) {
     for (size_t i = 1; i < polled.size(); i++) {
@@ -70,7 +82,11 @@ void serve(int listener, uint32_t id, bool keep) {
     if (polled[0].revents & POLLIN) {
       int fd = accept(listener, nullptr, nullptr);
       if (fd < 0) continue;
-      if (send(fd, &id, sizeof id, MSG_NOSIGNAL) == sizeof id && keep) {
+      char greeting = 0;
+      if (arguments.greeted && recv(fd, &greeting, sizeof greeting, 0) < 0) die("recv");
+      const bool said =
+          send(fd, &arguments.id, sizeof arguments.id, MSG_NOSIGNAL) == sizeof arguments.id;
+      if (said && arguments.keep) {
         polled.push_back({fd, POLLIN, 0});
       } else {
         close(fd);
@@ -81,10 +97,10 @@ void serve(int listener, uint32_t id, bool keep) {
 }
 
 int run(const Arguments& arguments) {
-  int listener = open_listener(Address(arguments.address), arguments.backlog);
+  int listener = open_listener(Address(arguments.address), arguments);
   std::puts("ready");
   std::fflush(stdout);
-  serve(listener, arguments.id, arguments.keep);
+  serve(listener, arguments);
   return 1;  // poll failed; a signal ends the process before
 }
 

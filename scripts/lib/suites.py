@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What `meson test` knows about tests, for the shell.
+
+  suites.py targets BUILD-DIR SUITE   the executables of a suite, as ninja names them
+  suites.py tally LOG.json            "PASSED FAILED SKIPPED" in test cases; failures on standard error
+
+A doctest program is as many cases as its own summary says, any other test is one. A program that
+ended badly with no failed case (a crash, a sanitizer's report, a timeout) is one failed case more.
+"""
+import json
+import os
+import re
+import subprocess
+import sys
+
+DOCTEST = re.compile(r"\[doctest\] test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed \|\s*(\d+) skipped")
+SHOWN_LINES = 60
+
+
+def targets(build_dir, suite):
+    tests = json.loads(subprocess.check_output(["meson", "introspect", "--tests", build_dir]))
+    for test in tests:
+        if any(name.split(":")[-1] == suite for name in test["suite"]):
+            yield os.path.relpath(test["cmd"][0], os.path.realpath(build_dir))
+
+
+def cases_of(test):
+    found = DOCTEST.findall(test.get("stdout") or "")
+    passed, failed, skipped = (sum(int(case[i]) for case in found) for i in range(3))
+    if test["result"] == "SKIP":
+        return passed, failed, skipped + 1
+    if test["result"] in ("OK", "EXPECTEDFAIL"):
+        return (passed, failed, skipped) if found else (1, 0, 0)
+    return passed, max(failed, 1), skipped
+
+
+def show_failure(test):
+    output = ((test.get("stdout") or "") + (test.get("stderr") or "")).splitlines()
+    seconds = test.get("duration", 0)
+    print(f"--- {test['name']}: {test['result']}, status {test.get('returncode')}, {seconds:.0f} s",
+          file=sys.stderr)
+    if len(output) > SHOWN_LINES:
+        print(f"    ({len(output) - SHOWN_LINES} lines before these)", file=sys.stderr)
+    for line in output[-SHOWN_LINES:]:
+        print("    " + line, file=sys.stderr)
+
+
+def tally(log):
+    sums = [0, 0, 0]
+    with open(log, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            test = json.loads(line)
+            cases = cases_of(test)
+            sums = [a + b for a, b in zip(sums, cases)]
+            if cases[1]:
+                show_failure(test)
+    print(*sums)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["targets", build_dir, suite]:
+            print(*dict.fromkeys(targets(build_dir, suite)))
+        case ["tally", log]:
+            tally(log)
+        case _:
+            sys.exit(__doc__)
