@@ -149,7 +149,10 @@ int bind_and_join(int fd, const sockaddr* address, socklen_t length) {
   if (!settings_accepted()) return -1;
   share_port(fd);
   if (real::bind(fd, address, length) != 0) return -1;
-  return socket.udp() ? enter(fd, socket, endpoint, wish) : 0;
+  if (!socket.udp()) return 0;
+  if (enter(fd, socket, endpoint, wish) != 0) return -1;
+  await_forks(fd, socket);
+  return 0;
 }
 
 int listen_and_enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish,

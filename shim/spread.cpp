@@ -65,16 +65,29 @@ bool replace_by_sibling(int fd, Socket& socket, const Wish& wish) {
   return true;
 }
 
+// The parent's socket is in the kernel's group as long as it is open, but no longer to be picked.
+void park(int fd) {
+  const protocol::OfSocket message{
+      .header = {.kind = protocol::Kind::Leave, .size = sizeof message},
+      .flags = protocol::kParked};
+  protocol::Reply reply;
+  if (ask(&message, sizeof message, fd, reply) == 0 && reply.error != 0)
+    Line(LogLevel::Debug) << reply.text;
+}
+
 // Bound it is in the kernel's group, and a member when it has registered: all before it takes the
 // number, so that a sibling that is refused leaves things as they are.
-void join_by_sibling(int fd, const Endpoint& endpoint, const Socket& socket, const Wish& wish) {
+void join_by_sibling(int fd, const Endpoint& endpoint, const Socket& socket, const Wish& wish,
+                     bool forked) {
   Socket twin;
   const int sibling = make_sibling(fd, socket);
   if (sibling < 0) return warn_shared();
-  if (describe(sibling, twin) != 0 || enter(sibling, twin, endpoint, wish) != 0)
+  if (describe(sibling, twin) != 0 || enter(sibling, twin, endpoint, wish) != 0) {
     close(sibling);
-  else
-    put_in_place(sibling, fd);
+    return;
+  }
+  if (forked) park(fd);
+  put_in_place(sibling, fd);
 }
 
 // What TCP_INFO says of a listener: sk_max_ack_backlog.
@@ -96,11 +109,17 @@ int listen_at_first_use(int fd, Socket& socket, const Deferred& deferred) {
 }
 
 // A UDP socket that was connected is in no group any more.
-int receive_at_first_use(int fd, const Socket& socket) {
+int receive_at_first_use(int fd, const Socket& socket, const Deferred& deferred) {
   Wish wish;
   const Endpoint endpoint = local_endpoint(fd, socket);
-  if (!connected(fd) && find_wish(socket, endpoint, wish))
-    join_by_sibling(fd, endpoint, socket, wish);
+  const bool forked = deferred.generation != kShared;
+  if (deferred.generation == own_generation() || connected(fd) ||
+      !find_wish(socket, endpoint, wish))
+    return 0;
+  if (forked && !daemon_answers(fd))
+    Line(LogLevel::Warn) << "no daemon: forked workers share their parent's UDP socket";
+  else
+    join_by_sibling(fd, endpoint, socket, wish, forked);
   return 0;
 }
 
@@ -108,15 +127,23 @@ int begin(int fd) {
   Socket socket;
   Deferred deferred;
   if (!find_deferred(fd, socket, deferred)) return 0;
-  return socket.udp() ? receive_at_first_use(fd, socket)
+  return socket.udp() ? receive_at_first_use(fd, socket, deferred)
                       : listen_at_first_use(fd, socket, deferred);
+}
+
+// It cannot be bound now and join later, as a listener can. Threads' duplicates keep sharing.
+void settle_receiver(int fd, const Socket& socket, const Deferred& deferred) {
+  if (deferred.generation == own_generation() || deferred.generation == kShared) return;
+  receive_at_first_use(fd, socket, deferred);
+  deferred_sockets.drop(fd);
 }
 
 void settle_owner(int fd, uid_t user) {
   Socket socket;
   Deferred deferred;
   Wish wish;
-  if (!find_deferred(fd, socket, deferred) || socket.udp()) return;
+  if (!find_deferred(fd, socket, deferred)) return;
+  if (socket.udp()) return settle_receiver(fd, socket, deferred);
   const Endpoint endpoint = local_endpoint(fd, socket);
   if (live(fd, socket, endpoint) || !find_listener_wish(fd, socket, endpoint, wish)) return;
   if (deferred.generation == own_generation()) {
@@ -159,6 +186,11 @@ bool defer_listen(int fd, const Socket& socket, int backlog) {
   return daemon_answers(fd) &&
          deferred_sockets.put(
              fd, {.cookie = socket.cookie, .generation = own_generation(), .backlog = backlog});
+}
+
+void await_forks(int fd, const Socket& socket) {
+  if (process.settings.spread & kSpreadFork)
+    deferred_sockets.put(fd, {.cookie = socket.cookie, .generation = own_generation()});
 }
 
 void defer_inherited(int fd, const Socket& socket) {

@@ -7,6 +7,10 @@
 // group. So listen(2) only notes the backlog, and the real one happens at first use: in the process
 // that bound it on the socket itself, in a child of it on a sibling.
 //
+// A UDP socket gets traffic from bind on, which nobody can put off: it is a member until the first
+// child has a sibling, and then out of the map, so that the program picks it no more. Without a
+// daemon the kernel would go on picking it, so the children share it then.
+//
 // dup: threads that each have a duplicate of a UDP socket or a listener. The first goes on with the
 // socket itself, which is a member already.
 //
@@ -31,6 +35,9 @@ void watch_forks();
 // to do. Not so without a daemon: pending connections of a worker that ends are reset then, instead
 // of going to another worker.
 bool defer_listen(int fd, const Socket& socket, int backlog);
+
+// A UDP socket that became a member.
+void await_forks(int fd, const Socket& socket);
 
 // A socket that was bound before this program was executed, and does not listen: its listen was put
 // off by whoever executed it. With which backlog nobody knows; it gets the largest.

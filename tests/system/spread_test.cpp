@@ -62,12 +62,15 @@ int ask_http() {
   return std::atoi(answer.c_str() + body);
 }
 
-int ask_worker() {
-  std::string answer = ask("");
+int worker_in(const std::string& answer) {
   uint32_t pid = 0;
   if (answer.size() != sizeof pid) return 0;
   answer.copy(reinterpret_cast<char*>(&pid), sizeof pid);
   return static_cast<int>(pid);
+}
+
+int ask_worker() {
+  return worker_in(ask(""));
 }
 
 // Who answered how often; 0: nobody did.
@@ -78,25 +81,30 @@ std::map<int, size_t> ask_often(Ask ask_one, size_t count) {
   return answers;
 }
 
-// One question in a flow of its own: a request with memcached's UDP header in front.
-std::string ask_memcached(Clock::duration limit = kPatience) {
-  Address address("127.0.0.1:11211");
+// One datagram in a flow of its own, and the answer to it; empty if none comes.
+std::string ask_udp(const std::string& where, const std::string& question,
+                    Clock::duration limit = kPatience) {
+  Address address(where);
   Fd fd(socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
   auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(limit).count();
   timeval wait{.tv_sec = microseconds / 1000000, .tv_usec = microseconds % 1000000};
   setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
-  const char request[] = "\0\1\0\0\0\1\0\0version\r\n";
   if (connect(fd.get(), address.get(), address.size()) < 0) return "";
-  if (send(fd.get(), request, sizeof request - 1, 0) < 0) return "";
+  if (send(fd.get(), question.data(), question.size(), 0) < 0) return "";
   char answer[256];
   ssize_t size = recv(fd.get(), answer, sizeof answer, 0);
   return size > 0 ? std::string(answer, static_cast<size_t>(size)) : "";
 }
 
-std::set<int> active_pids(const DaemonProcess& daemon) {
+// A request with memcached's UDP header in front.
+std::string ask_memcached(Clock::duration limit = kPatience) {
+  return ask_udp("127.0.0.1:11211", std::string("\0\1\0\0\0\1\0\0version\r\n", 17), limit);
+}
+
+std::set<int> active_pids(const DaemonProcess& daemon, const std::string& id = kGroup) {
   std::set<int> pids;
   Document status = daemon.status();
-  const GroupStatus* group = status.find(kGroup);
+  const GroupStatus* group = status.find(id);
   if (!group) return pids;
   for (const MemberStatus& member : group->members)
     if (member.state == "active" && member.pid) pids.insert(*member.pid);
@@ -210,6 +218,36 @@ TEST_SUITE("system") {
     workers.erase(workers.begin());
     REQUIRE(has_members(daemon, kWorkers - 1));
     check_each_answers(ask_often(ask_worker, 100), workers);
+  }
+
+  // The parent's socket cannot leave the kernel's group; it leaves the map, and is no stranger,
+  // also for a daemon that starts later.
+  TEST_CASE("forked workers of a UDP server are members, and their parent gets nothing") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    Process server(machine, {.argv = {built("tests/system/prefork_server"), "--wait", "datagrams",
+                                      "--workers", "4", kAddress},
+                             .environment = fork_spread(daemon)});
+    constexpr char kUdpGroup[] = "udp/127.0.0.1:8080";
+    auto all_serve = [&] {
+      auto pids = active_pids(daemon, kUdpGroup);
+      return pids.size() == kWorkers && pids.count(server.pid()) == 0;
+    };
+    REQUIRE(eventually(all_serve));
+    auto workers = active_pids(daemon, kUdpGroup);
+    auto ask_one = [] { return worker_in(ask_udp(kAddress, "who?", 2s)); };
+    check_each_answers(ask_often(ask_one, 200), workers);
+    CHECK(daemon.status().group(kUdpGroup).kernel == 0);
+    std::this_thread::sleep_for(1500ms);  // a search for strangers
+    CHECK(daemon.status().group(kUdpGroup).strangers == 0);
+
+    daemon.kill9();
+    daemon.start();
+    CHECK(eventually(all_serve));
+    check_each_answers(ask_often(ask_one, 200), workers);
+    std::this_thread::sleep_for(1500ms);
+    CHECK(daemon.status().group(kUdpGroup).strangers == 0);
+    CHECK(server.err() == "");
   }
 
   TEST_CASE("without a daemon the workers share one listener, as without the shim") {

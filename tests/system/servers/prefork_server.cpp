@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
-// A pre-forking TCP server that never heard of SO_SUBSET: socket, bind, listen, fork; the workers
+// A pre-forking server that never heard of SO_SUBSET: socket, bind, listen, fork; the workers
 // wait for connections on the listener that they inherit, each in the way that it is told, and send
 // their process number to each. The parent never accepts.
 //
-//   prefork_server --wait accept|poll|select|epoll|dup --workers N ADDRESS:PORT
+//   prefork_server --wait accept|poll|select|epoll|dup|datagrams --workers N ADDRESS:PORT
+//
+// With `datagrams` it is a UDP server, whose workers answer each with their process number.
 //
 // A worker whose listener is not what its parent made (options, flags, number) ends with status 3,
 // and so does the parent then.
@@ -130,11 +132,38 @@ void await(const std::string& how, int listener, int set_of_epoll) {
   }
 }
 
+int open_receiver(const Address& address) {
+  int fd = socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) die("socket");
+  set(fd, SOL_SOCKET, SO_RCVBUF, kBuffer);
+  if (bind(fd, address.get(), address.size()) < 0) die("bind");
+  return fd;
+}
+
+[[noreturn]] void answer_datagrams(int fd) {
+  for (;;) {
+    pollfd polled{fd, POLLIN, 0};
+    poll(&polled, 1, -1);
+    check(get(fd, SOL_SOCKET, SO_RCVBUF) == 2 * kBuffer, "SO_RCVBUF");
+    check(fcntl(fd, F_GETFL) & O_NONBLOCK, "O_NONBLOCK");
+    char datagram[64];
+    sockaddr_storage peer{};
+    socklen_t length = sizeof peer;
+    auto* from = reinterpret_cast<sockaddr*>(&peer);
+    if (recvfrom(fd, datagram, sizeof datagram, 0, from, &length) < 0) continue;
+    uint32_t pid = static_cast<uint32_t>(getpid());
+    sendto(fd, &pid, sizeof pid, 0, from, length);
+  }
+}
+
 int run(const std::string& how, int workers, const Address& address) {
-  int listener = open_listener(address);
-  check_listener(listener);
+  const bool datagrams = how == "datagrams";
+  int fd = datagrams ? open_receiver(address) : open_listener(address);
+  if (!datagrams) check_listener(fd);
   for (int i = 0; i < workers; i++) {
-    if (fork() == 0) work(how, listener);
+    if (fork() != 0) continue;
+    if (datagrams) answer_datagrams(fd);
+    work(how, fd);
   }
   std::puts("ready");
   std::fflush(stdout);

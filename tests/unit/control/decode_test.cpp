@@ -81,6 +81,11 @@ TEST_CASE("good messages come through whole") {
   auto leave = decode(bytes(of_socket(Kind::Leave)), 1);
   REQUIRE(leave);
   CHECK(std::get<OfSocket>(*leave).header.kind == Kind::Leave);
+  auto parked = of_socket(Kind::Leave);
+  parked.flags = subset::protocol::kParked;
+  auto parks = decode(bytes(parked), 1);
+  REQUIRE(parks);
+  CHECK(std::get<OfSocket>(*parks).flags == subset::protocol::kParked);
   auto query = decode(bytes(of_socket(Kind::Query)), 1);
   REQUIRE(query);
   CHECK(std::get<OfSocket>(*query).header.kind == Kind::Query);
