@@ -248,10 +248,10 @@ TEST_SUITE("system") {
       tally[*server]++;
     }
     CHECK(shows(daemon, tally));
-    for (const auto& [id, count] : tally) {
-      CAPTURE(id);
-      CHECK(count >= 20);
-      CHECK(count <= 25);
+    for (const auto& accepted : tally) {
+      CAPTURE(accepted.first);
+      CHECK(accepted.second >= 20);
+      CHECK(accepted.second <= 25);
     }
     clients.clear();
     CHECK(shows(daemon, {}));
