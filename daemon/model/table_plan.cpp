@@ -123,6 +123,7 @@ std::vector<uint16_t> domains_of(Mode mode, const Topology& topology) {
   if (mode == Mode::Numa) return topology.node_of_cpu;
   std::vector<uint16_t> domains;
   if (mode == Mode::Cpu) {
+    domains.reserve(topology.cpus());
     for (uint32_t cpu = 0; cpu < topology.cpus(); cpu++)
       domains.push_back(static_cast<uint16_t>(cpu));
   }
