@@ -112,6 +112,7 @@ std::vector<Slot> slots_of(const Row& row) {
 
 std::vector<Candidate> candidates_of(const std::vector<PlanMember>& members) {
   std::vector<Candidate> candidates;
+  candidates.reserve(members.size());
   for (const PlanMember& member : members)
     candidates.push_back({member.slot, static_cast<uint16_t>(member.weight)});
   return candidates;

@@ -236,6 +236,7 @@ TEST_SUITE("system") {
     for (TcpServer& server : servers) server.process().signal(SIGSTOP);
     const Address address(kAddress);
     std::vector<TcpClient> clients;
+    clients.reserve(160);
     for (int i = 0; i < 160; i++) clients.emplace_back(address);
     servers[kVictim].process().kill9();
     for (TcpServer& server : servers) {
