@@ -34,14 +34,12 @@
 #define SUBSET_COUNTERS 65536u
 
 /* Values of subset::Mode (protocol/policy.h), which BPF cannot include. */
-enum subset_mode {
-	SUBSET_HASH = 0,
-	SUBSET_SOURCE = 1,
-	SUBSET_RANDOM = 2,
-	SUBSET_CPU = 3,
-	SUBSET_NUMA = 4,
-	SUBSET_LEAST = 5,
-};
+#define SUBSET_HASH 0u
+#define SUBSET_SOURCE 1u
+#define SUBSET_RANDOM 2u
+#define SUBSET_CPU 3u
+#define SUBSET_NUMA 4u
+#define SUBSET_LEAST 5u
 
 struct subset_open {
 	__u64 connections[SUBSET_COUNTERS];

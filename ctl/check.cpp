@@ -17,6 +17,7 @@
 
 #include "ctl/client.h"
 #include "ctl/privilege.h"
+#include "ctl/receive_queues.h"
 #include "ctl/shim_path.h"
 #include "ctl/status.h"
 #include "ctl/table.h"
@@ -160,7 +161,7 @@ Finding check_bpffs(const std::string& root) {
   return {.level = Level::Warn,
           .name = "bpf file system",
           .found = std::string("not at ") + kWhere,
-          .cost = "steering ends with the daemon instead of outliving its restart",
+          .cost = "the daemon has to mount it, for which it needs CAP_SYS_ADMIN",
           .remedy = "mount -t bpf bpf /sys/fs/bpf"};
 }
 
@@ -259,6 +260,7 @@ int check(const CheckCommand& command, const std::string& socket_path, bool colo
                                  "bursts of connections are refused: listen(2) gives no more"));
   findings.push_back(check_limit(root, "net.core.rmem_max", 212992,
                                  "bursts of datagrams are lost: SO_RCVBUF gives no more"));
+  findings.push_back(check_receive_queues(root));
   findings.push_back(check_shim());
   findings.push_back(daemon);
   std::string text = command.json ? findings_json(findings) : render_findings(findings, colour);

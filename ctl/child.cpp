@@ -131,7 +131,7 @@ Result<Process> fork_process(const std::function<int()>& body) {
   Fd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (!pidfd) {
     auto error = fail_errno("watch a process");
-    Process(pid, {});  // killed and reaped
+    Process doomed(pid, {});  // killed and reaped
     return error;
   }
   return Process(pid, std::move(pidfd));

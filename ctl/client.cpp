@@ -94,6 +94,12 @@ std::string text_of(const protocol::Reply& reply) {
   return std::string(reply.text, strnlen(reply.text, sizeof reply.text));
 }
 
+Error refusal(const protocol::Reply& reply) {
+  std::string text = text_of(reply);
+  if (text.empty()) return fail_system(reply.error, "the daemon refuses").value();
+  return Error{reply.error, std::move(text)};
+}
+
 template <typename Message>
 std::optional<Message> message_as(std::span<const std::byte> packet, protocol::Kind kind) {
   Message message;
@@ -126,7 +132,7 @@ Result<Client> Client::connect(const std::string& path, milliseconds patience) {
 
 Result<Client::Answer> Client::ask(const void* request, size_t size) {
   if (send(socket_.get(), request, size, MSG_NOSIGNAL) < 0)
-    return tl::make_unexpected(explain(Error{errno, "ask the daemon at " + path_}, path_));
+    return tl::make_unexpected(explain(fail_errno("ask the daemon at " + path_).value(), path_));
   Answer answer;
   iovec buffer{.iov_base = answer.packet, .iov_len = sizeof answer.packet};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
@@ -139,7 +145,8 @@ Result<Client::Answer> Client::ask(const void* request, size_t size) {
     got = recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC);
   } while (got < 0 && errno == EINTR);
   if (got < 0)
-    return tl::make_unexpected(explain(Error{errno, "hear from the daemon at " + path_}, path_));
+    return tl::make_unexpected(
+        explain(fail_errno("hear from the daemon at " + path_).value(), path_));
   if (got == 0) return tl::make_unexpected(silent(path_));
   answer.size = static_cast<size_t>(got);
   answer.descriptor = take_descriptor(message);
@@ -156,8 +163,7 @@ Result<std::string> Client::status() {
     return read_document(answer->descriptor.get(), document->bytes);
   }
   if (auto reply = answer->as<protocol::Reply>(protocol::Kind::Reply))
-    return fail(text_of(*reply).empty() ? reply->error : 0,
-                "the daemon gives no status: " + text_of(*reply));
+    return tl::make_unexpected(refusal(*reply));
   return tl::make_unexpected(foreign(path_));
 }
 
@@ -166,9 +172,8 @@ Result<std::string> Client::change(const protocol::Change& change) {
   if (!answer) return tl::make_unexpected(answer.error());
   auto reply = answer->as<protocol::Reply>(protocol::Kind::Reply);
   if (!reply) return tl::make_unexpected(foreign(path_));
-  std::string text = text_of(*reply);
-  if (reply->error == 0) return text;
-  return text.empty() ? fail(reply->error, "the daemon refuses") : fail(0, std::move(text));
+  if (reply->error == 0) return text_of(*reply);
+  return tl::make_unexpected(refusal(*reply));
 }
 
 Result<bool> daemon_listens(const std::string& path) {

@@ -5,12 +5,10 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <cstring>
+#include <cstdint>
+#include <cstdio>
 
 #include "daemon/base/log.h"
 #include "daemon/daemon.h"
@@ -22,39 +20,6 @@ using std::chrono::seconds;
 
 constexpr char kReady[] = "ready";
 
-Result<void> make_parent_of(const std::string& path) {
-  size_t slash = path.rfind('/');
-  if (slash == std::string::npos || slash == 0) return {};
-  std::string folder = path.substr(0, slash);
-  if (mkdir(folder.c_str(), 0755) == 0) {
-    // Whatever the umask: every user's servers are to reach the socket.
-    if (chmod(folder.c_str(), 0755) != 0) return fail_errno("make " + folder + " accessible");
-  } else if (errno != EEXIST) {
-    return fail_errno("make the directory " + folder);
-  }
-  return {};
-}
-
-Result<Fd> listen_at(const std::string& path) {
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  if (path.size() >= sizeof address.sun_path)
-    return fail(ENAMETOOLONG, "make the control socket " + path);
-  std::memcpy(address.sun_path, path.data(), path.size());
-  Fd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  if (!listener) return fail_errno("make the control socket");
-  unlink(path.c_str());
-  if (bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      chmod(path.c_str(), 0666) != 0 || listen(listener.get(), SOMAXCONN) != 0)
-    return fail_errno("make the control socket " + path);
-  return listener;
-}
-
-Result<ino_t> inode_of(const std::string& path) {
-  struct stat info {};
-  if (stat(path.c_str(), &info) != 0) return fail_errno("look at " + path);
-  return info.st_ino;
-}
-
 // The whole life of the forked daemon. `ready` hears one word: kReady, or what went wrong.
 int serve(const std::string& path, Fd listener, Fd ready) {
   prctl(PR_SET_NAME, "subsetd", 0, 0, 0);
@@ -62,6 +27,7 @@ int serve(const std::string& path, Fd listener, Fd ready) {
   if (auto log = start_log("warn"); !log) return 1;
   DaemonOptions options;
   options.socket_path = path;
+  options.pin_dir = pin_directory(path);
   options.listener = std::move(listener);
   options.remove_on_exit = true;
   auto daemon = Daemon::create(std::move(options));
@@ -92,7 +58,7 @@ int serve_alone(const std::string& path, int listener, int ready) {
 Result<void> wait_until_ready(const Fd& pipe) {
   constexpr int kPatience = 10000;  // ms
   pollfd ready{.fd = pipe.get(), .events = POLLIN, .revents = 0};
-  if (poll(&ready, 1, kPatience) <= 0) return fail(ETIMEDOUT, "wait for it to start");
+  if (poll(&ready, 1, kPatience) <= 0) return fail(ETIMEDOUT, "it did not start within 10 s");
   char word[512];
   ssize_t size = read(pipe.get(), word, sizeof word);
   if (size <= 0) return fail(0, "it ended while starting");
@@ -103,35 +69,20 @@ Result<void> wait_until_ready(const Fd& pipe) {
 
 }  // namespace
 
-// --- ControlSocket ---------------------------------------------------------------------------
-
-Result<ControlSocket> ControlSocket::create(const std::string& path) {
-  if (auto made = make_parent_of(path); !made) return tl::make_unexpected(made.error());
-  // Made beside and renamed: nobody ever finds a socket that does not listen yet, and what a
-  // daemon that crashed left there is replaced.
-  std::string beside = path + "." + std::to_string(getpid());
-  auto listener = listen_at(beside);
-  auto inode = inode_of(beside);
-  if (!listener || !inode || rename(beside.c_str(), path.c_str()) != 0) {
-    auto error = fail_errno("make the control socket " + path);
-    unlink(beside.c_str());
-    return listener ? error : tl::make_unexpected(listener.error());
-  }
-  return ControlSocket(std::move(*listener), path, *inode);
+std::string pin_directory(const std::string& socket_path) {
+  std::string directory = DaemonOptions().pin_dir;
+  if (socket_path == protocol::kDefaultSocketPath) return directory;
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (unsigned char byte : socket_path) hash = (hash ^ byte) * 0x100000001b3;
+  char name[18];
+  std::snprintf(name, sizeof name, "-%016llx", static_cast<unsigned long long>(hash));
+  return directory + name;
 }
-
-ControlSocket::~ControlSocket() {
-  if (!listener_) return;
-  auto inode = inode_of(path_);
-  if (inode && *inode == inode_) unlink(path_.c_str());
-}
-
-// --- EmbeddedDaemon --------------------------------------------------------------------------
 
 Result<std::unique_ptr<EmbeddedDaemon>> EmbeddedDaemon::start(const std::string& path) {
-  auto socket = ControlSocket::create(path);
+  auto socket = control::Listener::at_path(path);
   if (!socket) return tl::make_unexpected(socket.error());
-  std::unique_ptr<EmbeddedDaemon> daemon(new EmbeddedDaemon(std::move(*socket)));
+  std::unique_ptr<EmbeddedDaemon> daemon(new EmbeddedDaemon(std::move(*socket), path));
   auto ready = daemon->fork_daemon();
   if (!ready) return tl::make_unexpected(ready.error());
   if (auto waited = wait_until_ready(*ready); !waited) return tl::make_unexpected(waited.error());
@@ -143,8 +94,7 @@ Result<Fd> EmbeddedDaemon::fork_daemon() {
   if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno("make a pipe");
   Fd ours(ends[0]);
   Fd theirs(ends[1]);
-  auto process =
-      fork_process([&] { return serve_alone(socket_.path(), socket_.fd(), theirs.get()); });
+  auto process = fork_process([&] { return serve_alone(path_, socket_.fd(), theirs.get()); });
   if (!process) return tl::make_unexpected(process.error());
   process_ = std::move(*process);
   started_ = Clock::now();

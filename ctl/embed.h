@@ -2,8 +2,6 @@
 // A daemon for as long as `subset run` runs, where none runs already.
 #pragma once
 
-#include <sys/types.h>
-
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,32 +10,12 @@
 #include "ctl/child.h"
 #include "daemon/base/fd.h"
 #include "daemon/base/result.h"
+#include "daemon/control/listener.h"
 
 namespace subset::ctl {
 
-// The control socket, made and kept open by us: what servers ask while the daemon is being
-// restarted waits in its queue. Takes the socket's file away at the end, if it is still ours.
-class ControlSocket {
- public:
-  static Result<ControlSocket> create(const std::string& path);
-  ControlSocket(ControlSocket&& other) noexcept = default;
-  ControlSocket& operator=(ControlSocket&&) = delete;
-  ControlSocket(const ControlSocket&) = delete;
-  ControlSocket& operator=(const ControlSocket&) = delete;
-  ~ControlSocket();
-
-  int fd() const { return listener_.get(); }
-  const std::string& path() const { return path_; }
-
- private:
-  ControlSocket(Fd listener, std::string path, ino_t inode)
-      : listener_(std::move(listener)), path_(std::move(path)), inode_(inode) {}
-
-  Fd listener_;
-  std::string path_;
-  ino_t inode_;
-};
-
+// The control socket is ours and stays open: what servers ask while the daemon is being restarted
+// waits in its queue.
 class EmbeddedDaemon {
  public:
   // Ready to serve when it returns.
@@ -53,15 +31,22 @@ class EmbeddedDaemon {
   std::optional<std::string> look_after();
 
  private:
-  explicit EmbeddedDaemon(ControlSocket socket) : socket_(std::move(socket)) {}
+  EmbeddedDaemon(control::Listener socket, std::string path)
+      : socket_(std::move(socket)), path_(std::move(path)) {}
   // The pipe on which the new daemon says "ready", or why it is not.
   Result<Fd> fork_daemon();
 
-  ControlSocket socket_;
+  control::Listener socket_;
+  std::string path_;
   Process process_;
   Clock::time_point started_;
   Backoff backoff_;
   std::optional<Clock::time_point> restart_at_;
 };
+
+// Where its steering is pinned. Two daemons cannot share one place, so that beside one with the
+// default socket, another needs its own; the same for the same socket, to find again what a run
+// that was killed left there. Pure.
+std::string pin_directory(const std::string& socket_path);
 
 }  // namespace subset::ctl

@@ -6,6 +6,7 @@
 #include <ctime>
 
 #include "ctl/client.h"
+#include "ctl/receive_queues.h"
 #include "ctl/status.h"
 
 namespace subset::ctl {
@@ -37,7 +38,8 @@ Result<std::string> show_status(const StatusCommand& command, const std::string&
   }
   if (command.json) return pretty_status(*document, id);
   if (id) keep_one(*groups, *id);
-  return render_status(*groups, {.colour = colour, .now = std::time(nullptr)});
+  return render_status(*groups, {.colour = colour, .now = std::time(nullptr)}) +
+         render_locality(*groups, read_interfaces(""));
 }
 
 protocol::Change change_message(const ChangeCommand& command, const std::string& id) {

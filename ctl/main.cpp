@@ -48,7 +48,7 @@ int failure(const Error& error) {
 int print(const Result<std::string>& text) {
   if (!text) return failure(text.error());
   if (std::fputs(text->c_str(), stdout) < 0 || std::fflush(stdout) != 0)
-    return failure(Error{errno, "write to standard output"});
+    return failure(fail_errno("write to standard output").value());
   return 0;
 }
 

@@ -211,6 +211,7 @@ bool executable_file(const std::string& path) {
 
 Result<std::string> find_program(const std::string& program, std::string_view path_list) {
   if (program.find('/') != std::string::npos) {
+    errno = 0;  // a directory is refused by us, not by the system
     if (executable_file(program)) return program;
     return fail_system(errno != 0 ? errno : EACCES, "cannot run " + program);
   }

@@ -71,7 +71,7 @@ Daemons find_or_embed(const std::string& path) {
 
 }  // namespace
 
-Result<int> run(RunCommand command) {
+Result<int> run(const RunCommand& command) {
   auto launch = prepare_launch(command.command, command.steering);
   if (!launch) return tl::make_unexpected(launch.error());
   auto settings = check_all(*launch, command);

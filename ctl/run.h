@@ -7,6 +7,6 @@
 namespace subset::ctl {
 
 // `subset run`: the exit status, when all instances have ended.
-Result<int> run(RunCommand command);
+Result<int> run(const RunCommand& command);
 
 }  // namespace subset::ctl

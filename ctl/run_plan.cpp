@@ -40,6 +40,11 @@ std::optional<std::string> replace_placeholders(std::string_view text, const Pla
   return result;
 }
 
+Error open_placeholder(const std::string& argument, const std::string& share) {
+  return Error{0, "'" + argument + "' needs what " + share +
+                      " leaves open: use I/N, or take {i} and {n} out of the command"};
+}
+
 Placeholders placeholders_of(const shim::Settings& settings) {
   Placeholders values;
   if (!settings.elastic) values.total = settings.total;
@@ -72,7 +77,8 @@ std::optional<std::string_view> find_variable(const Environment& environment,
 }
 
 void set_variable(Environment& environment, std::string_view name, std::string_view value) {
-  std::string assignment = std::string(name) + "=" + std::string(value);
+  std::string assignment(name);
+  assignment.append("=").append(value);
   std::erase_if(environment, [&](const std::string& each) { return names(each, name); });
   environment.push_back(std::move(assignment));
 }
@@ -106,9 +112,7 @@ Result<Start> plan_start(const Launch& launch, const std::string& share, uint64_
   Placeholders values = placeholders_of(*settings);
   for (const std::string& argument : launch.command) {
     auto replaced = replace_placeholders(argument, values);
-    if (!replaced)
-      return fail(0, "'" + argument + "' needs what " + share +
-                         " leaves open: use I/N, or take {i} and {n} out of the command");
+    if (!replaced) return tl::make_unexpected(open_placeholder(argument, share));
     start.arguments.push_back(std::move(*replaced));
   }
   return start;

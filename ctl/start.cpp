@@ -57,7 +57,7 @@ Error become(const Start& start) {
   auto arguments = pointers_to(start.arguments);
   auto environment = pointers_to(start.environment);
   execvpe(arguments[0], arguments.data(), environment.data());
-  return Error{errno, "cannot run " + start.arguments.front()};
+  return fail_errno("cannot run " + start.arguments.front()).value();
 }
 
 void tell(const std::string& line) {

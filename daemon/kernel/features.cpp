@@ -23,34 +23,40 @@ namespace {
 
 // --- a few instructions, by hand: what is tried must not depend on a compiler ------------------
 
-bpf_insn move_imm(uint8_t reg, int32_t value) {
-  return {
-      .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = reg, .src_reg = 0, .off = 0, .imm = value};
+bpf_insn instruction(unsigned code, uint8_t to, uint8_t from, int16_t offset, int32_t value) {
+  return {.code = static_cast<uint8_t>(code),
+          .dst_reg = to,
+          .src_reg = from,
+          .off = offset,
+          .imm = value};
+}
+
+// Some parts of a code are 0; that is the encoding.
+// NOLINTBEGIN(misc-redundant-expression)
+bpf_insn move_imm(uint8_t to, int32_t value) {
+  return instruction(BPF_ALU64 | BPF_MOV | BPF_K, to, 0, 0, value);
 }
 bpf_insn move_reg(uint8_t to, uint8_t from) {
-  return {.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = to, .src_reg = from, .off = 0, .imm = 0};
+  return instruction(BPF_ALU64 | BPF_MOV | BPF_X, to, from, 0, 0);
 }
-bpf_insn add_imm(uint8_t reg, int32_t value) {
-  return {
-      .code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = reg, .src_reg = 0, .off = 0, .imm = value};
+bpf_insn add_imm(uint8_t to, int32_t value) {
+  return instruction(BPF_ALU64 | BPF_ADD | BPF_K, to, 0, 0, value);
 }
 bpf_insn store_word(uint8_t base, int16_t offset, int32_t value) {
-  return {
-      .code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = base, .src_reg = 0, .off = offset, .imm = value};
+  return instruction(BPF_ST | BPF_MEM | BPF_W, base, 0, offset, value);
 }
-bpf_insn load_map(uint8_t reg, int fd) {
-  return {.code = BPF_LD | BPF_DW | BPF_IMM,
-          .dst_reg = reg,
-          .src_reg = BPF_PSEUDO_MAP_FD,
-          .off = 0,
-          .imm = fd};
+bpf_insn load_map(uint8_t to, int fd) {
+  return instruction(BPF_LD | BPF_DW | BPF_IMM, to, BPF_PSEUDO_MAP_FD, 0, fd);
 }
 constexpr bpf_insn kSecondHalf{};  // of load_map
 bpf_insn call(int32_t helper) {
-  return {.code = BPF_JMP | BPF_CALL, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = helper};
+  return instruction(BPF_JMP | BPF_CALL, 0, 0, 0, helper);
 }
-constexpr bpf_insn kExit{
-    .code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0};
+bpf_insn leave() {
+  return instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+}
+
+// NOLINTEND(misc-redundant-expression)
 
 // --- programs, maps, sockets --------------------------------------------------------------------
 
@@ -91,7 +97,7 @@ Result<Fd> bound_socket() {
 // --- what is tried ------------------------------------------------------------------------------
 
 Result<void> try_selection() {
-  const bpf_insn pass[] = {move_imm(BPF_REG_0, SK_PASS), kExit};
+  const bpf_insn pass[] = {move_imm(BPF_REG_0, SK_PASS), leave()};
   auto program = load_selector(pass, "load an sk_reuseport program that selects or migrates");
   if (!program) return tl::make_unexpected(program.error());
   auto socket = bound_socket();
@@ -109,7 +115,7 @@ Result<void> try_socket_array() {
   const bpf_insn select[] = {
       store_word(BPF_REG_10, -4, 0),      load_map(BPF_REG_2, map->get()), kSecondHalf,
       move_reg(BPF_REG_3, BPF_REG_10),    add_imm(BPF_REG_3, -4),          move_imm(BPF_REG_4, 0),
-      call(BPF_FUNC_sk_select_reuseport), move_imm(BPF_REG_0, SK_PASS),    kExit};
+      call(BPF_FUNC_sk_select_reuseport), move_imm(BPF_REG_0, SK_PASS),    leave()};
   auto program = load_selector(select, "load a program that selects from it");
   if (!program) return tl::make_unexpected(program.error());
   auto socket = bound_socket();
@@ -164,7 +170,7 @@ Result<void> try_tail_call() {
   if (!map) return tl::make_unexpected(map.error());
   const bpf_insn jump[] = {load_map(BPF_REG_2, map->get()), kSecondHalf,
                            move_imm(BPF_REG_3, 0),          call(BPF_FUNC_tail_call),
-                           move_imm(BPF_REG_0, SK_PASS),    kExit};
+                           move_imm(BPF_REG_0, SK_PASS),    leave()};
   auto program = load_selector(jump, "load a program with a tail call");
   if (!program) return tl::make_unexpected(program.error());
   uint32_t slot = 0;
@@ -184,7 +190,7 @@ Result<uint32_t> kernel_type(const char* name, bpf_attach_type attach) {
 Result<Fd> load_tracer(const char* target, bpf_attach_type attach) {
   auto id = kernel_type(target, attach);
   if (!id) return tl::make_unexpected(id.error());
-  const bpf_insn nothing[] = {move_imm(BPF_REG_0, 0), kExit};
+  const bpf_insn nothing[] = {move_imm(BPF_REG_0, 0), leave()};
   return load(BPF_PROG_TYPE_TRACING, attach, *id, nothing, "load the program");
 }
 

@@ -21,6 +21,13 @@ using Skeleton = std::unique_ptr<steer_bpf, SkeletonDeleter<steer_bpf, steer_bpf
 
 constexpr uint32_t kMaxSlots = 16384;
 
+static_assert(SUBSET_HASH == static_cast<uint32_t>(Mode::Hash) &&
+              SUBSET_SOURCE == static_cast<uint32_t>(Mode::Source) &&
+              SUBSET_RANDOM == static_cast<uint32_t>(Mode::Random) &&
+              SUBSET_CPU == static_cast<uint32_t>(Mode::Cpu) &&
+              SUBSET_NUMA == static_cast<uint32_t>(Mode::Numa) &&
+              SUBSET_LEAST == static_cast<uint32_t>(Mode::Least));
+
 uint32_t power_of_two(uint64_t at_least) {
   uint32_t size = 1;
   while (size < at_least && size < kMaxSlots) size *= 2;

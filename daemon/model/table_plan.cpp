@@ -112,6 +112,7 @@ std::vector<Slot> slots_of(const Row& row) {
 
 std::vector<Candidate> candidates_of(const std::vector<PlanMember>& members) {
   std::vector<Candidate> candidates;
+  candidates.reserve(members.size());
   for (const PlanMember& member : members)
     candidates.push_back({member.slot, static_cast<uint16_t>(member.weight)});
   return candidates;
@@ -123,6 +124,7 @@ std::vector<uint16_t> domains_of(Mode mode, const Topology& topology) {
   if (mode == Mode::Numa) return topology.node_of_cpu;
   std::vector<uint16_t> domains;
   if (mode == Mode::Cpu) {
+    domains.reserve(topology.cpus());
     for (uint32_t cpu = 0; cpu < topology.cpus(); cpu++)
       domains.push_back(static_cast<uint16_t>(cpu));
   }

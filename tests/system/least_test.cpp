@@ -236,6 +236,7 @@ TEST_SUITE("system") {
     for (TcpServer& server : servers) server.process().signal(SIGSTOP);
     const Address address(kAddress);
     std::vector<TcpClient> clients;
+    clients.reserve(160);
     for (int i = 0; i < 160; i++) clients.emplace_back(address);
     servers[kVictim].process().kill9();
     for (TcpServer& server : servers) {
@@ -248,10 +249,10 @@ TEST_SUITE("system") {
       tally[*server]++;
     }
     CHECK(shows(daemon, tally));
-    for (const auto& [id, count] : tally) {
-      CAPTURE(id);
-      CHECK(count >= 20);
-      CHECK(count <= 25);
+    for (const auto& accepted : tally) {
+      CAPTURE(accepted.first);
+      CHECK(accepted.second >= 20);
+      CHECK(accepted.second <= 25);
     }
     clients.clear();
     CHECK(shows(daemon, {}));

@@ -151,10 +151,10 @@ TEST_SUITE("system") {
         {kUdp, {.verb = protocol::Verb::Activate}, ENOENT},
         {kUdp, {.verb = protocol::Verb::Abandon}, ENOENT},
     };
-    for (const auto& [group, order, error] : cases) {
-      CAPTURE(static_cast<int>(order.verb));
-      const Verdict verdict = ask(daemon, group, order);
-      CHECK(verdict.error == error);
+    for (const auto& one : cases) {
+      CAPTURE(static_cast<int>(one.order.verb));
+      const Verdict verdict = ask(daemon, one.group, one.order);
+      CHECK(verdict.error == one.error);
       CHECK(is_one_line(verdict.text));
     }
   }

@@ -184,7 +184,9 @@ TEST_CASE("a local member that goes is replaced by all others") {
 
 TEST_CASE("numa: machines of 2 and of 8 nodes, and one of 128 CPUs") {
   const struct { uint32_t cpus, nodes; } machines[] = {{8, 2}, {64, 8}, {128, 4}};
-  for (const auto& [cpus, nodes] : machines) {
+  for (const auto& one : machines) {
+    const uint32_t cpus = one.cpus;
+    const uint32_t nodes = one.nodes;
     CAPTURE(cpus);
     const Topology topology = machine(cpus, nodes);
     const Group group = uniform(2 * nodes, Mode::Numa, "");
