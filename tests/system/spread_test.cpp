@@ -206,6 +206,35 @@ TEST_SUITE("system") {
     }
   }
 
+  // A socket's owner is part of what the kernel groups by.
+  TEST_CASE("workers that drop their user, and those whose parent did, are of one group") {
+    for (const char* drop : {"before", "after"}) {
+      CAPTURE(drop);
+      Machine machine;
+      DaemonProcess daemon(machine);
+      Process server(machine, {.argv = {built("tests/system/prefork_server"), "--wait", "epoll",
+                                        "--workers", "4", "--drop", drop, kAddress},
+                               .environment = fork_spread(daemon)});
+      REQUIRE(has_members(daemon, kWorkers));
+      check_each_answers(ask_often(ask_worker, 200), active_pids(daemon));
+      CHECK(daemon.status().group(kGroup).uid == (drop == std::string("before") ? kNobody : 0));
+      CHECK(server.err() == "");
+    }
+  }
+
+  // The epoll set holds the parent's file: a sibling behind the number would never be seen there.
+  TEST_CASE("a listener in an epoll set from before the fork stays shared") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    Process server(machine, {.argv = {built("tests/system/prefork_server"), "--wait", "early",
+                                      "--workers", "4", kAddress},
+                             .environment = fork_spread(daemon)});
+    REQUIRE(server.wrote("ready"));
+    REQUIRE(has_members(daemon, 1));
+    CHECK(ask_often(ask_worker, 100).count(0) == 0);
+    CHECK(daemon.status().group(kGroup).selected() == 100);
+  }
+
   TEST_CASE("a worker that is killed gives its share back") {
     Machine machine;
     DaemonProcess daemon(machine);

@@ -3,7 +3,12 @@
 // wait for connections on the listener that they inherit, each in the way that it is told, and send
 // their process number to each. The parent never accepts.
 //
-//   prefork_server --wait accept|poll|select|epoll|dup|datagrams --workers N ADDRESS:PORT
+//   prefork_server --wait accept|poll|select|epoll|dup|early|datagrams --workers N [--drop
+//   before|after]
+//                  ADDRESS:PORT
+//
+// With `early` the parent puts the listener into the epoll set that its workers inherit.
+// --drop before: it becomes nobody before it forks, --drop after: each worker does.
 //
 // With `datagrams` it is a UDP server, whose workers answer each with their process number.
 //
@@ -33,6 +38,7 @@ namespace {
 constexpr int kBuffer = 100000;
 constexpr int kTypeOfService = 0x10;
 constexpr int kKeepIdle = 123;
+constexpr uid_t kNobody = 65534;
 
 [[noreturn]] void die(const char* call) {
   std::fprintf(stderr, "%s: %s\n", call, std::strerror(errno));
@@ -98,7 +104,7 @@ void await(const std::string& how, int listener, int set_of_epoll) {
   fd_set readable;
   FD_ZERO(&readable);
   FD_SET(listener, &readable);
-  if (how == "epoll") {
+  if (how == "epoll" || how == "early") {
     epoll_wait(set_of_epoll, &event, 1, -1);
   } else if (how == "select") {
     select(listener + 1, &readable, nullptr, nullptr, nullptr);
@@ -109,12 +115,14 @@ void await(const std::string& how, int listener, int set_of_epoll) {
   }
 }
 
-[[noreturn]] void work(const std::string& how, int listener) {
-  int set_of_epoll = epoll_create1(0);
-  if (how == "dup") listener = dup(listener);
+void add(int set_of_epoll, int fd) {
   epoll_event event{.events = EPOLLIN, .data = {}};
-  if (how == "epoll" && epoll_ctl(set_of_epoll, EPOLL_CTL_ADD, listener, &event) < 0)
-    die("epoll_ctl");
+  if (epoll_ctl(set_of_epoll, EPOLL_CTL_ADD, fd, &event) < 0) die("epoll_ctl");
+}
+
+[[noreturn]] void work(const std::string& how, int listener, int set_of_epoll) {
+  if (how == "dup") listener = dup(listener);
+  if (how == "epoll") add(set_of_epoll, listener);
   for (bool first = true;; await(how, listener, set_of_epoll)) {
     int fd = accept_one(listener);
     if (first) {
@@ -156,14 +164,48 @@ int open_receiver(const Address& address) {
   }
 }
 
-int run(const std::string& how, int workers, const Address& address) {
+void become_nobody() {
+  if (setresuid(kNobody, kNobody, kNobody) < 0) die("setresuid");
+}
+
+struct Arguments {
+  std::string how;
+  std::string drop;
+  int workers = 0;
+  std::string address;
+};
+
+Arguments parse(int argc, char** argv) {
+  Arguments arguments;
+  for (int i = 1; i < argc; i++) {
+    std::string word = argv[i];
+    if (word == "--wait" && i + 1 < argc) {
+      arguments.how = argv[++i];
+    } else if (word == "--workers" && i + 1 < argc) {
+      arguments.workers = std::atoi(argv[++i]);
+    } else if (word == "--drop" && i + 1 < argc) {
+      arguments.drop = argv[++i];
+    } else {
+      arguments.address = word;
+    }
+  }
+  return arguments;
+}
+
+int run(const Arguments& arguments) {
+  const std::string& how = arguments.how;
+  const Address address(arguments.address);
   const bool datagrams = how == "datagrams";
   int fd = datagrams ? open_receiver(address) : open_listener(address);
   if (!datagrams) check_listener(fd);
-  for (int i = 0; i < workers; i++) {
+  const int set_of_epoll = epoll_create1(0);
+  if (how == "early") add(set_of_epoll, fd);
+  if (arguments.drop == "before") become_nobody();
+  for (int i = 0; i < arguments.workers; i++) {
     if (fork() != 0) continue;
+    if (arguments.drop == "after") become_nobody();
     if (datagrams) answer_datagrams(fd);
-    work(how, fd);
+    work(how, fd, how == "early" ? set_of_epoll : epoll_create1(0));
   }
   std::puts("ready");
   std::fflush(stdout);
@@ -177,6 +219,5 @@ int run(const std::string& how, int workers, const Address& address) {
 }  // namespace subset::test
 
 int main(int argc, char** argv) {
-  if (argc != 6) return 2;
-  return subset::test::run(argv[2], std::atoi(argv[4]), subset::test::Address(argv[5]));
+  return subset::test::run(subset::test::parse(argc, argv));
 }
