@@ -21,8 +21,9 @@ using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds kEndPatience{10};         // between a stop and SIGKILL
-constexpr milliseconds kPartialLine{200};   // a prompt is shown after this
+constexpr seconds kEndPatience{10};        // between a stop and SIGKILL
+constexpr seconds kInterruptPatience{1};   // between SIGINT, which many servers ignore, and SIGTERM
+constexpr milliseconds kPartialLine{200};  // a prompt is shown after this
 constexpr milliseconds kRollInterval{100};  // between two looks at the status
 constexpr milliseconds kStatusPatience{500};
 // timeout(1) and some service managers send one stop twice; a person needs longer than this.
@@ -119,6 +120,7 @@ Result<uint64_t> Supervisor::start(uint32_t number, Role role) {
                              .role = role,
                              .instance = std::move(*instance),
                              .asked = std::nullopt,
+                             .urge_at = std::nullopt,
                              .kill_at = std::nullopt});
   return running_.back().id;
 }
@@ -139,6 +141,7 @@ Supervisor::Running* Supervisor::current_of(uint32_t number) {
 void Supervisor::ask_to_end(Running& running, int signal) {
   running.instance.process.signal(signal);
   if (!running.asked) running.kill_at = Clock::now() + kEndPatience;
+  if (signal == SIGINT) running.urge_at = Clock::now() + kInterruptPatience;
   running.asked = signal;
 }
 
@@ -241,6 +244,7 @@ Clock::time_point Supervisor::next_deadline() {
     if (time) earliest = std::min(earliest, *time);
   };
   for (const Running& each : running_) {
+    consider(each.urge_at);
     consider(each.kill_at);
     for (const Stream* stream : {&each.instance.output, &each.instance.errors})
       if (stream->lines.pending()) consider(stream->since + kPartialLine);
@@ -284,6 +288,11 @@ void Supervisor::flush_partial_lines(Clock::time_point now) {
 void Supervisor::do_what_is_due() {
   auto now = Clock::now();
   flush_partial_lines(now);
+  for (Running& each : running_) {
+    if (!each.urge_at || now < *each.urge_at) continue;
+    each.urge_at.reset();
+    ask_to_end(each, SIGTERM);
+  }
   for (Running& each : running_) {
     if (!each.kill_at || now < *each.kill_at) continue;
     each.kill_at.reset();

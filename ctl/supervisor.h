@@ -54,6 +54,7 @@ class Supervisor {
     Instance instance;
     bool ended = false;
     std::optional<int> asked;                  // the signal that it was told to end by
+    std::optional<Clock::time_point> urge_at;  // if SIGINT alone has not ended it by then
     std::optional<Clock::time_point> kill_at;  // if it has not ended by then
   };
   struct Seat {

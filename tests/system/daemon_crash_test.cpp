@@ -181,6 +181,44 @@ TEST_SUITE("system") {
     CHECK(daemon.status().group(kGroup).selected() == flows.sent());
   }
 
+  // With all instances there, or all but one, a table that is planned afresh looks like the one
+  // that was found. After two deaths it does not.
+  TEST_CASE("a table that deaths have shaped is adopted as it is") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    auto servers = start_instances(machine, daemon, 8, kAddress);
+    UdpFlows flows(kAddress, 512);
+    REQUIRE(flows.exchange(2));
+    const auto home = flows.owners();
+    for (uint32_t dead : {3, 5}) {
+      servers[dead].process().kill9();
+      REQUIRE(eventually([&] { return daemon.status().group(kGroup).of(dead) == nullptr; }));
+    }
+    CHECK(flows.exchange(2));
+    const auto before = flows.owners();
+    daemon.kill9();
+    daemon.start();
+    CHECK(flows.exchange(2));
+    CHECK(flows.owners() == before);
+
+    // The next plan starts from it, too.
+    servers[6].process().kill9();
+    REQUIRE(eventually([&] { return daemon.status().group(kGroup).of(6) == nullptr; }));
+    CHECK(flows.exchange(2));
+    const auto after = flows.owners();
+    for (uint32_t flow = 0; flow < flows.count(); flow++) {
+      CAPTURE(flow);
+      CHECK((before[flow] == 6 || after[flow] == before[flow]));
+    }
+
+    for (uint32_t back : {6, 5, 3}) {
+      servers[back] = start_server(machine, daemon, back, std::to_string(back) + "/8");
+    }
+    CHECK(flows.exchange(2));
+    CHECK(flows.owners() == home);
+    CHECK(flows.lost().empty());
+  }
+
   // What died together with the daemon must not come back from its pins as a member.
   TEST_CASE("servers that die while the daemon is down are no members when it comes back") {
     Machine machine;
