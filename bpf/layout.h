@@ -16,6 +16,10 @@
 /* A slot that names nobody: the share is refused, or there is no member at all. */
 #define SUBSET_NO_SLOT 0xffffu
 
+/* The ordinal, in its tag, of a socket that is bound and shall get nothing: its process' workers have
+ * siblings of it. */
+#define SUBSET_PARKED 0xffffffffu
+
 /* Members that least mode compares; where there are more, it takes two at random. */
 #define SUBSET_SCAN 64u
 

@@ -58,10 +58,16 @@ struct Register {
   uint64_t reserved[4] = {};
 };
 
+// OfSocket::flags of a Leave: the socket stays bound, as its workers have siblings of it. It is
+// neither a member nor a stranger.
+inline constexpr uint32_t kParked = 1u << 0;
+
 // Leave and Query: the descriptor says it all.
 struct OfSocket {
   Header header{.size = sizeof(OfSocket)};
-  uint64_t reserved[2] = {};
+  uint32_t flags = 0;
+  uint32_t reserved0 = 0;
+  uint64_t reserved[1] = {};
 };
 
 struct Status {

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT
 // The calls that the program makes. In an idle process each is one test of a flag in front of the
 // real one.
+#include <linux/fcntl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "include/subset/so_subset.h"
+#include "shim/environment.h"
 #include "shim/guard.h"
 #include "shim/join.h"
 #include "shim/option.h"
 #include "shim/process.h"
 #include "shim/real.h"
+#include "shim/spread.h"
 
 extern "C" {
 #define INTERPOSE(type, name, exceptions, parameters, arguments, direct) \
@@ -48,7 +52,144 @@ int setsockopt(int fd, int level, int name, const void* value, socklen_t length)
 }
 
 int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept {
+  if (level == SOL_SOCKET && name == SO_ACCEPTCONN && shim::is_deferred(fd))
+    return shim::as_guest([&] { return shim::get_acceptconn(fd, value, length); });
   if (level != SOL_SOCKET || name != SO_SUBSET)
     return real::getsockopt(fd, level, name, value, length);
   return shim::as_guest([&] { return shim::get_subset(fd, value, length); });
+}
+
+// --- the first use of a listener whose listen was put off
+// -----------------------------------------
+
+int accept(int fd, sockaddr* address, socklen_t* length) {
+  if (shim::is_deferred(fd) && shim::first_use(fd) != 0) return -1;
+  return real::accept(fd, address, length);
+}
+
+int accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
+  if (shim::is_deferred(fd) && shim::first_use(fd) != 0) return -1;
+  return real::accept4(fd, address, length, flags);
+}
+
+int epoll_ctl(int set, int operation, int fd, epoll_event* event) noexcept {
+  if (operation == EPOLL_CTL_ADD && shim::is_deferred(fd) && shim::first_use(fd) != 0) return -1;
+  return real::epoll_ctl(set, operation, fd, event);
+}
+
+int poll(pollfd* polled, nfds_t count, int timeout) {
+  shim::first_use(polled, count);
+  return real::poll(polled, count, timeout);
+}
+
+int ppoll(pollfd* polled, nfds_t count, const timespec* timeout, const sigset_t* mask) {
+  shim::first_use(polled, count);
+  return real::ppoll(polled, count, timeout, mask);
+}
+
+int __poll_chk(pollfd* polled, nfds_t count, int timeout, size_t room) {
+  shim::first_use(polled, count);
+  return real::__poll_chk(polled, count, timeout, room);
+}
+
+int __ppoll_chk(pollfd* polled, nfds_t count, const timespec* timeout, const sigset_t* mask,
+                size_t room) {
+  shim::first_use(polled, count);
+  return real::__ppoll_chk(polled, count, timeout, mask, room);
+}
+
+int select(int count, fd_set* readable, fd_set* writable, fd_set* exceptional, timeval* timeout) {
+  shim::first_use(count, readable);
+  return real::select(count, readable, writable, exceptional, timeout);
+}
+
+int pselect(int count, fd_set* readable, fd_set* writable, fd_set* exceptional,
+            const timespec* timeout, const sigset_t* mask) {
+  shim::first_use(count, readable);
+  return real::pselect(count, readable, writable, exceptional, timeout, mask);
+}
+
+// --- other names of it
+// ----------------------------------------------------------------------------
+
+int dup(int fd) noexcept {
+  return shim::duplicate(fd, real::dup(fd));
+}
+
+int dup2(int fd, int target) noexcept {
+  return shim::duplicate(fd, real::dup2(fd, target));
+}
+
+int dup3(int fd, int target, int flags) noexcept {
+  return shim::duplicate(fd, real::dup3(fd, target, flags));
+}
+
+static bool duplicates(int command) {
+  return command == F_DUPFD || command == F_DUPFD_CLOEXEC;
+}
+
+int fcntl(int fd, int command, long argument) {
+  const int result = real::fcntl(fd, command, argument);
+  return duplicates(command) ? shim::duplicate(fd, result) : result;
+}
+
+int fcntl64(int fd, int command, long argument) {
+  const int result = real::fcntl64(fd, command, argument);
+  return duplicates(command) ? shim::duplicate(fd, result) : result;
+}
+
+// --- its owner
+// ------------------------------------------------------------------------------------
+
+int setuid(uid_t user) noexcept {
+  shim::before_user_changes(user);
+  return real::setuid(user);
+}
+
+int seteuid(uid_t user) noexcept {
+  shim::before_user_changes(user);
+  return real::seteuid(user);
+}
+
+int setreuid(uid_t user, uid_t effective) noexcept {
+  shim::before_user_changes(effective);
+  return real::setreuid(user, effective);
+}
+
+int setresuid(uid_t user, uid_t effective, uid_t saved) noexcept {
+  shim::before_user_changes(effective);
+  return real::setresuid(user, effective, saved);
+}
+
+// --- what is executed
+// -----------------------------------------------------------------------------
+
+// The new environment lives on the stack of the caller, who may be the child of a vfork.
+template <typename Execute>
+static int with_variables(char* const* environment, Execute execute) {
+  const size_t room = shim::room_for_variables(environment);
+  if (room == 0) return execute(environment);
+  auto** complete = static_cast<char**>(__builtin_alloca(room * sizeof(char*)));
+  shim::put_variables_back(environment, complete);
+  return execute(complete);
+}
+
+int execve(const char* path, char* const* arguments, char* const* environment) noexcept {
+  return with_variables(
+      environment, [&](char* const* complete) { return real::execve(path, arguments, complete); });
+}
+
+int execv(const char* path, char* const* arguments) noexcept {
+  return with_variables(
+      environ, [&](char* const* complete) { return real::execve(path, arguments, complete); });
+}
+
+int execvp(const char* file, char* const* arguments) noexcept {
+  return with_variables(
+      environ, [&](char* const* complete) { return real::execvpe(file, arguments, complete); });
+}
+
+int execvpe(const char* file, char* const* arguments, char* const* environment) noexcept {
+  return with_variables(
+      environment, [&](char* const* complete) { return real::execvpe(file, arguments, complete); });
 }

@@ -13,23 +13,10 @@
 #include "shim/log.h"
 #include "shim/process.h"
 #include "shim/real.h"
+#include "shim/spread.h"
 
 namespace subset::shim {
 namespace {
-
-// What the socket said itself counts, also that it wants to be in no subset; only then does the
-// environment speak.
-bool find_wish(const Socket& socket, const Endpoint& endpoint, Wish& wish) {
-  const Settings& settings = process.settings;
-  Known known;
-  if (known_sockets.find(socket.cookie, known) && known.has(Known::kDeclared)) {
-    wish = {.total = known.total, .instance = known.instance, .declared = true};
-    return known.total != 0;
-  }
-  wish = {.total = settings.total, .instance = settings.instance};
-  return settings.given &&
-         matches(settings, socket.protocol, endpoint.family, endpoint.address, endpoint.port);
-}
 
 protocol::Register registration(const Wish& wish) {
   const Settings& settings = process.settings;
@@ -96,6 +83,22 @@ int enter_without_daemon(int fd, const Socket& socket, const Endpoint& endpoint,
   return 0;
 }
 
+}  // namespace
+
+// What the socket said itself counts, also that it wants to be in no subset; only then does the
+// environment speak.
+bool find_wish(const Socket& socket, const Endpoint& endpoint, Wish& wish) {
+  const Settings& settings = process.settings;
+  Known known;
+  if (known_sockets.find(socket.cookie, known) && known.has(Known::kDeclared)) {
+    wish = {.total = known.total, .instance = known.instance, .declared = true};
+    return known.total != 0;
+  }
+  wish = {.total = settings.total, .instance = settings.instance};
+  return settings.given &&
+         matches(settings, socket.protocol, endpoint.family, endpoint.address, endpoint.port);
+}
+
 // A TCP socket that has to share its port needs SO_REUSEPORT, which bind_and_join set. One without
 // it was bound by others, or to a port of the kernel's choice: not for the environment to steer.
 bool find_listener_wish(int fd, const Socket& socket, const Endpoint& endpoint, Wish& wish) {
@@ -103,7 +106,10 @@ bool find_listener_wish(int fd, const Socket& socket, const Endpoint& endpoint, 
          (wish.declared || int_option(fd, SO_REUSEPORT) == 1);
 }
 
-}  // namespace
+void keep_wish(const Socket& socket, const Wish& wish) {
+  if (wish.declared)
+    known_sockets.put(socket.cookie, {wish.total, wish.instance, wish.instance, Known::kDeclared});
+}
 
 bool assigns(const protocol::Reply& reply) {
   return reply.error == 0 && reply.total <= kMaxTotal && reply.instance < reply.total;
@@ -143,16 +149,14 @@ int bind_and_join(int fd, const sockaddr* address, socklen_t length) {
   if (!settings_accepted()) return -1;
   share_port(fd);
   if (real::bind(fd, address, length) != 0) return -1;
-  return socket.udp() ? enter(fd, socket, endpoint, wish) : 0;
+  if (!socket.udp()) return 0;
+  if (enter(fd, socket, endpoint, wish) != 0) return -1;
+  await_forks(fd, socket);
+  return 0;
 }
 
-int listen_and_join(int fd, int backlog) {
-  Socket socket;
-  Wish wish;
-  if (describe(fd, socket) != 0) return real::listen(fd, backlog);
-  const Endpoint endpoint = local_endpoint(fd, socket);
-  if (!find_listener_wish(fd, socket, endpoint, wish)) return real::listen(fd, backlog);
-  if (!settings_accepted()) return -1;
+int listen_and_enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish,
+                     int backlog) {
   const bool listening = live(fd, socket, endpoint);
   if (real::listen(fd, backlog) != 0) return -1;
   if (enter(fd, socket, endpoint, wish) == 0) return 0;
@@ -162,6 +166,17 @@ int listen_and_join(int fd, int backlog) {
   if (!listening) shutdown(fd, SHUT_RD);
   errno = error;
   return -1;
+}
+
+int listen_and_join(int fd, int backlog) {
+  Socket socket;
+  Wish wish;
+  if (describe(fd, socket) != 0) return real::listen(fd, backlog);
+  const Endpoint endpoint = local_endpoint(fd, socket);
+  if (!find_listener_wish(fd, socket, endpoint, wish)) return real::listen(fd, backlog);
+  if (!settings_accepted()) return -1;
+  if (!live(fd, socket, endpoint) && defer_listen(fd, socket, backlog)) return 0;
+  return listen_and_enter(fd, socket, endpoint, wish, backlog);
 }
 
 }  // namespace subset::shim

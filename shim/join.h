@@ -26,6 +26,19 @@ int listen_and_join(int fd, int backlog);
 // kernel's hash has to do.
 int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish);
 
+// What a socket at this address asks for; false where it is to be in no subset.
+bool find_wish(const Socket& socket, const Endpoint& endpoint, Wish& wish);
+
+// What a TCP socket asks for that is to listen; false where it is not to be a member.
+bool find_listener_wish(int fd, const Socket& socket, const Endpoint& endpoint, Wish& wish);
+
+// A real listen(2), after which the socket registers; one that is refused does not listen.
+int listen_and_enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish,
+                     int backlog);
+
+// What another socket declared holds for this one, which takes its place.
+void keep_wish(const Socket& socket, const Wish& wish);
+
 // Does a reply without error name an instance that there can be? getsockopt would hand any other on
 // to the program.
 bool assigns(const protocol::Reply& reply);

@@ -23,7 +23,7 @@ bool writable(int fd) {
   if (real::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain != AF_UNIX)
     return false;
   pollfd ready = {.fd = fd, .events = POLLOUT, .revents = 0};
-  return poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT);
+  return real::poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT);
 }
 
 // A reader that has gone must not kill the server, which itself may never write there: SIGPIPE is

@@ -7,8 +7,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "shim/adopt.h"
+#include "shim/environment.h"
 #include "shim/log.h"
 #include "shim/real.h"
+#include "shim/spread.h"
 
 namespace subset::shim {
 
@@ -44,6 +47,9 @@ void load() {
     sched_getaffinity(0, sizeof process.allowed_cpus,
                       reinterpret_cast<cpu_set_t*>(process.allowed_cpus.words));
   phase.store(settings.given ? Phase::Active : Phase::Idle, std::memory_order_relaxed);
+  keep_variables();
+  watch_forks();
+  adopt_inherited();
 }
 
 bool settings_accepted() {

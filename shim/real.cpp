@@ -2,10 +2,17 @@
 #include "shim/real.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 namespace subset::shim::real {
+
+template <typename... Arguments>
+static int missing(Arguments...) {
+  errno = ENOSYS;
+  return -1;
+}
 
 #define INTERPOSE(type, name, exceptions, parameters, arguments, direct) \
   static type name##_direct parameters {                                 \

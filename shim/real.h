@@ -3,9 +3,14 @@
 // code calls these, never the public names, which would lead back into itself.
 #pragma once
 
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include <atomic>
+#include <cstddef>
 
 namespace subset::shim::real {
 

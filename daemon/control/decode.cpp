@@ -142,7 +142,15 @@ Result<Message> check(const protocol::Register& message) {
   return message;
 }
 
-// Leave, Query, Status, Follow.
+Result<Message> check(const protocol::OfSocket& message) {
+  const uint32_t known = message.header.kind == Kind::Leave ? protocol::kParked : 0;
+  if ((message.flags & ~known) != 0 || message.reserved0 != 0 || !all_zero(message.reserved)) {
+    return fail(EPROTO, "message with a reserved field or flag that is not 0");
+  }
+  return message;
+}
+
+// Status, Follow.
 template <typename T>
 Result<Message> check(const T& message) {
   if (!all_zero(message.reserved)) {

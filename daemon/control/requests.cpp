@@ -116,8 +116,11 @@ void Requests::answer(const protocol::OfSocket& message, Request& request) {
     return request.connection->reply(reply_with(facts.error().code, facts.error().message()));
   if (message.header.kind == protocol::Kind::Query)
     return request.connection->reply(reply_to(groups_.query(facts->cookie)));
-  reply_later(std::move(request.connection),
-              reply_to(groups_.leave(facts->cookie, request.socket.get())));
+  const bool parks = (message.flags & protocol::kParked) != 0;
+  const int socket = request.socket.get();
+  reply_later(
+      std::move(request.connection),
+      reply_to(parks ? groups_.park(facts->cookie, socket) : groups_.leave(facts->cookie, socket)));
 }
 
 void Requests::answer(const protocol::Status&, Request& request) {

@@ -78,6 +78,8 @@ MemberState state_of(const Group& group, const Member& member) {
 Result<void> Groups::adopt() {
   auto samples = around_.watch->sample();
   if (!samples) return fail(samples.error(), "adopt");
+  for (const subset_sample& sample : *samples)
+    if (sample.tag.ordinal == SUBSET_PARKED) parked_.insert(sample.cookie);
   for (GroupSerial serial : around_.pins.group_serials()) {
     if (auto adopted = adopt_group(serial, *samples); !adopted)
       spdlog::error("a group in the pins was not adopted: {}", adopted.error().message());
@@ -101,7 +103,9 @@ Result<void> Groups::adopt_group(GroupSerial serial, const std::vector<subset_sa
   }
   Group group = group_of(*record, around_.own_netns);
   for (const subset_sample& sample : samples) {
-    if (sample.tag.group != serial || !may_be_member(group, sample)) continue;
+    if (sample.tag.group != serial || sample.tag.ordinal == SUBSET_PARKED ||
+        !may_be_member(group, sample))
+      continue;
     Member member = member_of(sample);
     const uint32_t slot = sample.tag.slot;
     const bool seated = slot < group.seats.size() &&

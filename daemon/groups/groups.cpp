@@ -218,6 +218,7 @@ void Groups::sweep() {
   }
   std::set<Cookie> alive;
   for (const subset_sample& sample : *samples) alive.insert(sample.cookie);
+  std::erase_if(parked_, [&](Cookie cookie) { return !alive.count(cookie); });
   std::vector<std::pair<GroupSerial, Cookie>> gone;
   for (const auto& [serial, group] : registry_.groups()) {
     for (const auto& [cookie, member] : group.members) {

@@ -60,6 +60,8 @@ class Groups {
   Result<Joined> join(const Claim& claim, int socket);
   Result<Joined> query(Cookie cookie) const;
   Result<void> leave(Cookie cookie, int socket);
+  // Leaves, and is known from now on as a socket that stays bound and gets nothing.
+  Result<void> park(Cookie cookie, int socket);
 
   // An operator's change, by who may.
   Result<void> change(const protocol::Change& change, uint32_t peer_uid);
@@ -94,6 +96,7 @@ class Groups {
   void report_join(const Group& group, const Claim& claim, const Admission& admission,
                    uint64_t generation_before);
 
+  Result<void> vacate(const Group& group, const Member& member);
   void depart(GroupSerial group, Cookie cookie, const char* why);
   bool sits(const Runtime& runtime, const Member& member) const;
   void check_seats(const Group& group);
@@ -124,6 +127,7 @@ class Groups {
   Registry registry_;
   std::map<GroupSerial, Runtime> runtimes_;
   std::set<GroupSerial> changed_;
+  std::set<Cookie> parked_;
   struct Watched {
     Fd pidfd;
     Loop::Handle handle;

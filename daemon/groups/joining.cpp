@@ -144,6 +144,7 @@ Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
     }
     return fail(seated.error(), group_id(claim.key, around_.own_netns));
   }
+  parked_.erase(claim.cookie);
   const uint64_t generation = is_new ? 1 : registry_.find(serial)->generation;
   Group& group = registry_.commit(claim, *admission, serial);
   write_record(group, runtimes_.at(serial));
@@ -164,16 +165,37 @@ Result<Groups::Joined> Groups::query(Cookie cookie) const {
   return Joined{group->serial, total, member.instance, member.ordinal, ""};
 }
 
+Result<void> Groups::vacate(const Group& group, const Member& member) {
+  if (member.slot == kNoSlot) return {};
+  return runtimes_.at(group.serial).steering->remove(member.slot);
+}
+
 Result<void> Groups::leave(Cookie cookie, int socket) {
   const Group* group = registry_.with_member(cookie);
   if (!group) return fail(ENOPROTOOPT, "the socket is in no group");
-  const Member& member = group->members.at(cookie);
-  if (member.slot != kNoSlot) {
-    if (auto removed = runtimes_.at(group->serial).steering->remove(member.slot); !removed)
-      return removed;
-  }
+  if (auto vacated = vacate(*group, group->members.at(cookie)); !vacated) return vacated;
   (void)around_.watch->untag(socket);
   depart(group->serial, cookie, "it left the subset");
+  return {};
+}
+
+// The tag remains, for the next daemon. Each worker that takes a sibling says so again.
+Result<void> Groups::park(Cookie cookie, int socket) {
+  if (parked_.count(cookie)) return {};
+  const Group* group = registry_.with_member(cookie);
+  if (!group) return fail(ENOPROTOOPT, "the socket is in no group");
+  const Member& member = group->members.at(cookie);
+  subset_tag tag{};
+  tag.group = group->serial;
+  tag.lineage = member.lineage;
+  tag.instance = member.instance;
+  tag.ordinal = SUBSET_PARKED;
+  tag.slot = SUBSET_NO_SLOT;
+  tag.pid = member.pid;
+  if (auto vacated = vacate(*group, member); !vacated) return vacated;
+  (void)around_.watch->tag(socket, tag);
+  parked_.insert(cookie);
+  depart(group->serial, cookie, "its workers have sockets of their own");
   return {};
 }
 

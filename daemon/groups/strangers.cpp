@@ -74,7 +74,9 @@ void Groups::compare_with_members(const std::vector<subset_found>& found) {
     std::vector<observe::Stranger> strangers;
     std::set<Cookie> seen;  // one socket may have many descriptors
     for (const subset_found& one : found) {
-      if (!on_port_of(one, group.key) || registry_.with_member(one.cookie)) continue;
+      if (!on_port_of(one, group.key) || registry_.with_member(one.cookie) ||
+          parked_.count(one.cookie))
+        continue;
       auto reason = strangeness(group, socket_of(one));
       if (!reason || !seen.insert(one.cookie).second) continue;
       strangers.push_back({.pid = one.pid,

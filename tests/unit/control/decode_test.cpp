@@ -81,6 +81,11 @@ TEST_CASE("good messages come through whole") {
   auto leave = decode(bytes(of_socket(Kind::Leave)), 1);
   REQUIRE(leave);
   CHECK(std::get<OfSocket>(*leave).header.kind == Kind::Leave);
+  auto parked = of_socket(Kind::Leave);
+  parked.flags = subset::protocol::kParked;
+  auto parks = decode(bytes(parked), 1);
+  REQUIRE(parks);
+  CHECK(std::get<OfSocket>(*parks).flags == subset::protocol::kParked);
   auto query = decode(bytes(of_socket(Kind::Query)), 1);
   REQUIRE(query);
   CHECK(std::get<OfSocket>(*query).header.kind == Kind::Query);
@@ -197,10 +202,16 @@ TEST_CASE("an elastic registration has neither total nor instance") {
 }
 
 TEST_CASE("reserved fields of the small messages") {
+  for (Kind kind : {Kind::Leave, Kind::Query}) {
+    const auto error = [&](auto alter) { return altered_error(of_socket(kind), alter, 1); };
+    CHECK(error([](OfSocket& m) { m.flags = 2; }) == EPROTO);
+    CHECK(error([](OfSocket& m) { m.reserved0 = 1; }) == EPROTO);
+    CHECK(error([](OfSocket& m) { m.reserved[0] = 1; }) == EPROTO);
+  }
+  auto query = of_socket(Kind::Query);
+  query.flags = subset::protocol::kParked;  // which is for those that leave
+  CHECK(error_of(query, 1) == EPROTO);
   for (size_t i : {0, 1}) {
-    auto query = of_socket(Kind::Query);
-    query.reserved[i] = 1;
-    CHECK(error_of(query, 1) == EPROTO);
     Status status;
     status.reserved[i] = 1;
     CHECK(error_of(status, 0) == EPROTO);
