@@ -57,8 +57,9 @@ Result<void> refuse_other_layouts(const std::string& dir, const std::string& own
 }  // namespace
 
 Result<void> Pins::make_dir(const std::string& path) {
-  if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno("make " + path);
-  return {};
+  if (mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return {};
+  const bool dotted = errno == EPERM && path.find('.') != std::string::npos;
+  return fail_errno("make " + path + (dotted ? " (a bpffs takes no name with a dot)" : ""));
 }
 
 std::vector<std::string> Pins::names(const std::string& dir) {

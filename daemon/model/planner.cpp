@@ -6,8 +6,10 @@
 #include "daemon/model/planner.h"
 
 #include <algorithm>
+#include <optional>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 namespace subset {
 namespace {
@@ -263,12 +265,23 @@ class Rebalance {
     return holder_[bucket] - home.first < home.count;
   }
 
-  // Only while something is missing.
+  // Only while something is missing. In turn, so that everybody holds as much of one home as the
+  // others: who returns can then take all of its home back from what each has to give.
   uint32_t anybody() {
-    while (!lacks(next_)) {
-      ++next_;
+    if (!lacking_) {
+      lacking_.emplace();
+      for (uint32_t party = 0; party < parties_.size(); ++party)
+        if (lacks(party)) lacking_->push_back(party);
     }
-    return next_;
+    for (;;) {
+      if (turn_ >= lacking_->size()) turn_ = 0;
+      const uint32_t party = (*lacking_)[turn_];
+      if (lacks(party)) {
+        ++turn_;
+        return party;
+      }
+      lacking_->erase(lacking_->begin() + turn_);
+    }
   }
 
   void give(uint32_t bucket, uint32_t party) {
@@ -297,11 +310,12 @@ class Rebalance {
   std::vector<Party> parties_;
   uint32_t nobody_ = 0;  // the last of them
   std::vector<uint32_t> party_of_slot_;
-  std::vector<Home> homes_;       // by instance
-  std::vector<uint32_t> holder_;  // by bucket
-  std::vector<int64_t> lacks_;    // by party
-  int64_t missing_ = 0;           // sum of what parties lack
-  uint32_t next_ = 0;             // of all parties, the first that may lack buckets still
+  std::vector<Home> homes_;                       // by instance
+  std::vector<uint32_t> holder_;                  // by bucket
+  std::vector<int64_t> lacks_;                    // by party
+  int64_t missing_ = 0;                           // sum of what parties lack
+  std::optional<std::vector<uint32_t>> lacking_;  // parties that wait for anybody's buckets
+  size_t turn_ = 0;                               // of these
 };
 
 }  // namespace
