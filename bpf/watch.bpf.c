@@ -81,8 +81,17 @@ struct socket {
 	struct sock *sk;
 };
 
+struct upid {
+	int nr;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1]; /* one a PID namespace, the outermost first */
+};
+
 struct task_struct {
-	int tgid;
+	struct pid *thread_pid;
 	struct task_struct *group_leader;
 	char comm[16];
 };
@@ -205,6 +214,20 @@ int sample_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 	return 0;
 }
 
+/* The process' number in the PID namespace of the daemon, which is the one that reads. */
+static __always_inline __s32 pid_here(struct task_struct *task)
+{
+	struct task_struct *reader = (struct task_struct *)bpf_get_current_task();
+	__u32 level = BPF_CORE_READ(reader, thread_pid, level);
+	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
+	__s32 number = 0;
+
+	bpf_probe_read_kernel(&number, sizeof(number),
+			      (char *)pid + bpf_core_field_offset(pid->numbers[0].nr) +
+				      level * bpf_core_type_size(struct upid));
+	return number;
+}
+
 /* Every descriptor of the machine comes past: those that are no socket on a managed port leave as
  * soon as may be. TCP sockets count while they listen, UDP sockets while they are bound. */
 SEC("iter/task_file")
@@ -242,7 +265,7 @@ int find_sockets(struct bpf_iter__task_file *ctx)
 	found.protocol = key.protocol;
 	found.cookie = bpf_get_socket_cookie(sk); /* makes one where nobody asked before */
 	found.uid = BPF_CORE_READ(sk, sk_uid.val);
-	found.pid = BPF_CORE_READ(task, tgid);
+	found.pid = pid_here(task);
 	if (found.family == AF_INET)
 		BPF_CORE_READ_INTO((__u32 *)found.address, sk, __sk_common.skc_rcv_saddr);
 	else
