@@ -44,9 +44,9 @@ size_t append(Buffer& buffer, const std::string& text) {
 }
 
 uint16_t host_machine() {
-  Buffer self = contents_of("/proc/self/exe");
-  Elf64_Ehdr header;
-  std::memcpy(&header, self.data(), sizeof header);
+  std::ifstream self("/proc/self/exe", std::ios::binary);
+  Elf64_Ehdr header{};
+  self.read(reinterpret_cast<char*>(&header), sizeof header);
   return header.e_machine;
 }
 
