@@ -20,7 +20,8 @@
 #include "bpf/layout.h"
 #include "bpf/select.h"
 
-/* The state of a connection request, as bpf_sock shows it. */
+/* States of a connection, as bpf_sock shows them. */
+#define TCP_CLOSE 7
 #define TCP_NEW_SYN_RECV 12
 
 /* The sizes of the maps are those of the group; the daemon sets them before it loads. */
@@ -127,6 +128,8 @@ static __always_inline __u32 hash_source(struct sk_reuseport_md *ctx)
 		words[1] = migrating->dst_ip6[1];
 		words[2] = migrating->dst_ip6[2];
 		words[3] = migrating->dst_ip6[3];
+		if (!words[0] && !words[1] && words[2] == bpf_htonl(0xffff)) /* IPv4-mapped */
+			return subset_hash_words(&words[3], 1, seed);
 		return subset_hash_words(words, 4, seed);
 	}
 	if (ctx->eth_protocol == bpf_htons(ETH_P_IP)) {
@@ -257,15 +260,20 @@ static __always_inline void move_connection(struct sk_reuseport_md *ctx, __u32 s
 {
 	struct bpf_sock *migrating = ctx->migrating_sk;
 	struct subset_open *open = bpf_map_lookup_elem(&open_connections, &zero);
-	__u32 *counter;
+	__u32 *counter, *before;
 	__u64 cookie;
 
 	if (!migrating || migrating->state == TCP_NEW_SYN_RECV)
+		return;
+	if (migrating->state == TCP_CLOSE) /* reset while it waited: counted down already */
 		return;
 	counter = bpf_map_lookup_elem(&slot_counters, &slot);
 	if (!open || !counter || !*counter)
 		return;
 	cookie = bpf_get_socket_cookie(migrating);
+	before = bpf_map_lookup_elem(&migrated_connections, &cookie);
+	if (before) /* it moves on once more */
+		__sync_fetch_and_add(&open->connections[*before % SUBSET_COUNTERS], -1);
 	if (!bpf_map_update_elem(&migrated_connections, &cookie, counter, BPF_ANY))
 		__sync_fetch_and_add(&open->connections[*counter % SUBSET_COUNTERS], 1);
 }
@@ -287,11 +295,11 @@ static __always_inline void count_selected(struct sk_reuseport_md *ctx, __u32 sl
 	}
 }
 
-static __always_inline int refuse(void)
+static __always_inline int refuse(struct sk_reuseport_md *ctx)
 {
 	struct subset_cpu_count *here = counts_here();
 
-	if (here)
+	if (here && !ctx->migrating_sk)
 		here->refused++;
 	return SK_DROP;
 }
@@ -321,7 +329,7 @@ int steer(struct sk_reuseport_md *ctx)
 		tell(slot);
 	}
 	if (refuse_vacant)
-		return refuse();
+		return refuse(ctx);
 	slot = select_alternative(ctx, copy, hash);
 	if (slot == SUBSET_NO_SLOT)
 		return leave_to_kernel(ctx);
