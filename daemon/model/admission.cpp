@@ -298,16 +298,23 @@ Result<void> Registry::check_quotas(const Claim& claim, const Group& group) cons
   }
   size_t owned = 0;
   size_t members = 0;
+  size_t instances = group.serial == 0 || claim.total > group.total ? claim.total : 0;
   for (const auto& [serial, other] : groups_) {
     if (other.key.uid == uid) {
       ++owned;
       members += other.members.size();
+      instances += std::max(other.total, other.pending_total);
     }
   }
   const std::string user = "user " + std::to_string(uid);
   if (group.serial == 0 && owned >= quotas_.groups_per_user) {
     return fail(ENOSPC, user + " has " + std::to_string(owned) + " groups; the limit is " +
                             std::to_string(quotas_.groups_per_user));
+  }
+  if (instances > quotas_.instances_per_user) {
+    return fail(ENOSPC, user + " would have " + std::to_string(instances) +
+                            " instances in all groups; the limit is " +
+                            std::to_string(quotas_.instances_per_user));
   }
   if (members >= quotas_.members_per_user) {
     return fail(ENOSPC, user + " has " + std::to_string(members) +

@@ -294,7 +294,9 @@ std::optional<Departure> Registry::depart(GroupSerial serial, Cookie cookie, Tim
 
 Group& Registry::adopt(Group group) {
   by_key_[group.key] = group.serial;
-  return groups_.insert_or_assign(group.serial, std::move(group)).first->second;
+  Group& kept = groups_.insert_or_assign(group.serial, std::move(group)).first->second;
+  settle(kept);  // who died while no daemon ran may have left a generation complete, or alone
+  return kept;
 }
 
 bool Registry::hold(GroupSerial serial, Cookie cookie) {

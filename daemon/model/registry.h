@@ -131,6 +131,7 @@ struct Departure {
 struct Quotas {
   uint32_t groups_per_user = 256;
   uint32_t members_per_user = 8192;
+  uint32_t instances_per_user = 16384;  // totals of all groups: what the maps are sized by
 };
 
 // EINVAL, with text, where the protocol has no use for the mode.
@@ -174,6 +175,9 @@ class Registry {
   Result<void> activate(GroupSerial group);  // the pending generation, complete or not
   Result<void> abandon(GroupSerial group);   // the pending generation; may renumber, like commit
 
+  // The id of a group with this key; where another group has the plain one, with a suffix.
+  std::string unique_id(const GroupKey& key) const;
+
   const Group* find(GroupSerial serial) const;
   const Group* find(const GroupKey& key) const;
   const Group* find_id(const std::string& id) const;
@@ -188,7 +192,6 @@ class Registry {
 
  private:
   Group founded_by(const Claim& claim) const;
-  std::string unique_id(const GroupKey& key) const;
   Result<void> check_quotas(const Claim& claim, const Group& group) const;
   std::optional<uint32_t> instance_elsewhere(const Claim& claim, const Group& group, uint32_t total,
                                              const std::set<uint32_t>& held) const;

@@ -761,6 +761,35 @@ TEST_CASE("quotas are by user, and not for root") {
   CHECK(world.join(more));  // known
 }
 
+TEST_CASE("a group's total counts, whoever comes: maps are sized by it") {
+  Registry registry(7,
+                    {.groups_per_user = 256, .members_per_user = 8192, .instances_per_user = 5000});
+  Claim claim = claim_of(1, 1, 0, 4096);
+  CHECK(registry.admit(claim));
+  registry.commit(claim, *registry.admit(claim), 1);
+  claim = claim_of(2, 2, 0, 1000);
+  claim.key = key_of(54);
+  CHECK(registry.admit(claim).error().context ==
+        "user 1000 would have 5096 instances in all groups; the limit is 5000");
+  claim.total = 900;
+  CHECK(registry.admit(claim));
+}
+
+TEST_CASE("a generation whose members outlived the active one is active when it is found") {
+  World world;
+  REQUIRE(world.join(claim_of(1, 1, 0, 2)));
+  REQUIRE(world.join(claim_of(2, 2, 0, 3)));
+  Group found = world.registry.groups().begin()->second;
+  REQUIRE(found.pending_total == 3);
+  found.seats[found.members.at(1).slot].cookie = 0;
+  found.members.erase(1);
+  Registry next(7);
+  const Group& kept = next.adopt(std::move(found));
+  CHECK(kept.total == 3);
+  CHECK(kept.pending_total == 0);
+  CHECK(kept.members.at(2).state == MemberState::Active);
+}
+
 TEST_CASE("a group has at most 65,534 seats") {
   World world;
   Group group{.serial = 1, .key = key_of(), .id = "udp/127.0.0.1:53"};
