@@ -10,7 +10,7 @@
 namespace subset {
 namespace {
 
-Group group_of(const kernel::Record& record, uint32_t own_netns) {
+Group group_of(const kernel::Record& record) {
   const auto& head = record.head;
   Group group;
   group.serial = head.serial;
@@ -23,7 +23,6 @@ Group group_of(const kernel::Record& record, uint32_t own_netns) {
   group.key.protocol = static_cast<Protocol>(head.protocol);
   group.key.v6only = head.v6only != 0;
   std::copy(std::begin(head.address), std::end(head.address), group.key.address.begin());
-  group.id = group_id(group.key, own_netns);
   group.generation = head.generation;
   group.pending_generation = head.pending_generation;
   group.total = head.total;
@@ -56,7 +55,7 @@ Member member_of(const subset_sample& sample) {
   member.generation = tag.generation;
   member.pid = tag.pid;
   member.command.assign(tag.command, strnlen(tag.command, sizeof tag.command));
-  member.cpus = kernel::affinity_of(tag.pid);
+  if (tag.pid > 0) member.cpus = kernel::affinity_of(tag.pid);
   member.since =
       Time(std::chrono::duration_cast<Time::duration>(std::chrono::nanoseconds(tag.since_ns)));
   return member;
@@ -91,6 +90,7 @@ Result<void> Groups::adopt() {
 Result<void> Groups::adopt_group(GroupSerial serial, const std::vector<subset_sample>& samples) {
   auto steering = kernel::Steering::adopt(around_.pins, *around_.watch, serial);
   if (!steering) {
+    if (steering.error().code != ENOENT) return tl::unexpected(steering.error());
     // Killed while it made the group: no socket uses it yet, or there would be a program.
     (void)kernel::Pins::remove_dir(around_.pins.group_dir(serial));
     return fail(steering.error(), "removed");
@@ -101,7 +101,8 @@ Result<void> Groups::adopt_group(GroupSerial serial, const std::vector<subset_sa
     (void)(*steering)->unpin();
     return fail(EINVAL, "its record was never written; removed");
   }
-  Group group = group_of(*record, around_.own_netns);
+  Group group = group_of(*record);
+  group.id = registry_.unique_id(group.key);
   for (const subset_sample& sample : samples) {
     if (sample.tag.group != serial || sample.tag.ordinal == SUBSET_PARKED ||
         !may_be_member(group, sample))

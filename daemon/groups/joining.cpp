@@ -72,7 +72,9 @@ Result<void> Groups::make_runtime(const Claim& claim, const Admission& admission
 Result<void> Groups::make_room(const Group* group, Runtime& runtime, const Admission& admission) {
   if (!group || admission.slot < runtime.steering->capacity()) return {};
   TablePlan plan = plan_table(*group, around_.topology, runtime.plan);
-  plan.shape.slots = admission.slot + 1u;
+  // There is one chance to grow: for all that is announced.
+  const uint32_t announced = std::max(admission.total, group->pending_total);
+  plan.shape.slots = admission.slot + 1u + (group->elastic ? kMaxTotal : announced);
   if (auto done = runtime.steering->publish(plan.shape, plan.table); !done) return done;
   runtime.plan = std::move(plan.state);
   return {};
@@ -137,6 +139,7 @@ Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
     if (is_new) {
       (void)runtimes_.at(serial).steering->unpin();
       runtimes_.erase(serial);
+      unmanage_port(claim.key);
     }
     if (!admission->known) {
       free_counter(claim.cookie);

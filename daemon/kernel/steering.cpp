@@ -139,14 +139,22 @@ Result<void> Steering::Parts::add_slot_maps(uint32_t new_slots) {
   if (!counter) return fail(counter.error(), "steering");
   auto record_map = make_map(BPF_MAP_TYPE_ARRAY, "record", record_bytes(new_slots), 1);
   if (!record_map) return fail(record_map.error(), "steering");
-  if (auto done = pin(count->get(), dir + "/counts-" + number); !done) return done;
-  if (auto done = pin(counter->get(), dir + "/slot_counters-" + number); !done) return done;
-  if (auto done = pin(record_map->get(), dir + "/record-" + number); !done) return done;
   for (uint32_t slot = 0; slot < slots; slot++) {
     uint32_t value = 0;
     if (bpf_map_lookup_elem(slot_counters.get(), &slot, &value) == 0)
       bpf_map_update_elem(counter->get(), &slot, &value, BPF_ANY);
   }
+  if (record) {
+    std::vector<uint64_t> kept(record_bytes(new_slots) / 8);
+    const uint32_t zero = 0;
+    bpf_map_lookup_elem(record.get(), &zero, kept.data());
+    bpf_map_update_elem(record_map->get(), &zero, kept.data(), BPF_ANY);
+  }
+  // Filled before they can be found, and the record last: who is killed in between leaves parts
+  // that the next daemon takes for what they are.
+  if (auto done = pin(count->get(), dir + "/counts-" + number); !done) return done;
+  if (auto done = pin(counter->get(), dir + "/slot_counters-" + number); !done) return done;
+  if (auto done = pin(record_map->get(), dir + "/record-" + number); !done) return done;
   counts.push_back(std::move(*count));
   slot_counters = std::move(*counter);
   record = std::move(*record_map);
@@ -258,13 +266,24 @@ Result<std::unique_ptr<Steering>> Steering::adopt(const Pins& pins, const Watch&
     auto count = get_pin(parts.dir + "/counts" + suffix);
     auto counter = get_pin(parts.dir + "/slot_counters" + suffix);
     auto record = get_pin(parts.dir + "/record" + suffix);
+    for (const auto* found : {&count, &counter, &record}) {
+      if (!*found && found->error().code != ENOENT) return fail(found->error(), "adopt");
+    }
     if (!count || !counter || !record) break;
     parts.counts.push_back(std::move(*count));
     parts.slot_counters = std::move(*counter);
     parts.record = std::move(*record);
   }
   if (parts.counts.empty()) return fail(ENOENT, "adopt: " + parts.dir + " lacks counts");
-  if (auto more = get_pin(parts.dir + "/more_members")) parts.more_members = std::move(*more);
+  if (parts.counts.size() == 1) {
+    // It has not grown; a daemon that was killed while it did has left parts that hold nothing.
+    for (const char* name : {"more_members", "counts-1", "slot_counters-1", "record-1"})
+      unlink((parts.dir + "/" + name).c_str());
+  } else {
+    auto more = get_pin(parts.dir + "/more_members");
+    if (!more) return fail(more.error(), "adopt");
+    parts.more_members = std::move(*more);
+  }
   auto first = info_of(parts.members.get());
   auto all = info_of(parts.slot_counters.get());
   if (!first) return fail(first.error(), "adopt");
@@ -435,6 +454,7 @@ std::pair<int, uint32_t> Steering::Parts::place(Slot slot) const {
 }
 
 Result<void> Steering::attach(int socket) {
+  if (!parts_->skeleton) return fail(EAGAIN, "the group's program could not be loaded yet");
   const int program = bpf_program__fd(parts_->skeleton->progs.enter);
   if (setsockopt(socket, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &program, sizeof program) != 0)
     return fail_errno("attach the steering program to the socket");
