@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "daemon/control/requests.h"
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
@@ -54,7 +56,7 @@ Claim claim_of(const protocol::Register& message, const Peer& peer,
 bool stale(const protocol::Register& message, const Request& request) {
   if (request.connection->open()) return false;
   if (message.flags & protocol::kMustJoin) return true;
-  return request.peer.pid > 0 && !kernel::open_pidfd(request.peer.pid);
+  return request.peer.pid <= 0 || !kernel::open_pidfd(request.peer.pid);
 }
 
 std::string event_text(const Happening& happening) {
@@ -124,7 +126,15 @@ void Requests::answer(const protocol::OfSocket& message, Request& request) {
 }
 
 void Requests::answer(const protocol::Status&, Request& request) {
-  request.connection->document(observe::to_json(groups_.snapshot()));
+  // Made once a round, however many ask: looking at all groups takes milliseconds, and those who
+  // want to join must not wait for it more than once.
+  if (curious_.empty()) {
+    loop_.at_end_of_round([this] {
+      const std::string document = observe::to_json(groups_.snapshot());
+      for (const auto& asker : std::exchange(curious_, {})) asker->document(document);
+    });
+  }
+  curious_.push_back(std::move(request.connection));
 }
 
 void Requests::answer(const protocol::Change& message, Request& request) {
@@ -135,7 +145,9 @@ void Requests::answer(const protocol::Change& message, Request& request) {
 }
 
 void Requests::answer(const protocol::Follow&, Request& request) {
-  followers_.push_back(std::move(request.connection));
+  std::erase_if(followers_, [](const auto& follower) { return !follower->open(); });
+  if (std::ranges::find(followers_, request.connection) == followers_.end())
+    followers_.push_back(std::move(request.connection));
 }
 
 void Requests::tell(const Happening& happening) {

@@ -38,6 +38,7 @@ class Requests final : public Handler {
     protocol::Reply reply;
   };
   std::vector<Waiting> waiting_;
+  std::vector<std::shared_ptr<Connection>> curious_;  // who waits for a status document
   std::vector<std::shared_ptr<Connection>> followers_;
 };
 

@@ -91,25 +91,29 @@ void Groups::settle() {
     const Group* group = registry_.find(serial);
     auto runtime = runtimes_.find(serial);
     if (!group || runtime == runtimes_.end()) continue;
-    if (auto published = publish(*group, runtime->second); !published)
-      spdlog::error("{}: {}", group->id, published.error().message());
+    auto published = publish(*group, runtime->second);
+    if (!published) spdlog::error("{}: {}", group->id, published.error().message());
     write_record(*group, runtime->second);
-    runtime->second.steering->rearm_notice();
+    // Who told of a slot that stays in the table waits for the sweep: there is something that
+    // planning does not mend, and each packet would ask for it again.
+    if (published && *published) runtime->second.steering->rearm_notice();
   }
 }
 
-Result<void> Groups::publish(const Group& group, Runtime& runtime) {
+Result<bool> Groups::publish(const Group& group, Runtime& runtime) {
   TablePlan plan = plan_table(group, around_.topology, runtime.plan);
-  if (auto done = runtime.steering->publish(plan.shape, plan.table); !done) return done;
+  if (auto done = runtime.steering->publish(plan.shape, plan.table); !done)
+    return tl::unexpected(done.error());
+  const bool moved = plan.state.rows != runtime.plan.rows;
   runtime.plan = std::move(plan.state);
-  if (plan.table.candidates == runtime.candidates) return {};
+  if (plan.table.candidates == runtime.candidates) return moved;
   runtime.candidates = std::move(plan.table.candidates);
   auto counts = runtime.steering->counts();
   if (!counts) return fail(counts.error(), "publish");
   runtime.selected_at_change.clear();
   for (const auto& slot : counts->slots)
     runtime.selected_at_change.push_back(slot.home + slot.alternative);
-  return {};
+  return true;
 }
 
 void Groups::write_record(const Group& group, Runtime& runtime) {
@@ -231,6 +235,7 @@ void Groups::sweep() {
   for (const auto& [serial, cookie] : gone) depart(serial, cookie, "its socket was closed");
   for (const auto& [serial, runtime] : runtimes_) {
     if (const Group* group = registry_.find(serial)) check_seats(*group);
+    runtime.steering->rearm_notice();
   }
   forget_empty(false);
 }

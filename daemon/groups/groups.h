@@ -113,7 +113,8 @@ class Groups {
   void compare_with_members(const std::vector<subset_found>& found);
   void report_strangers(const Group& group, std::vector<observe::Stranger> strangers);
 
-  Result<void> publish(const Group& group, Runtime& runtime);
+  // True if the table is another one now.
+  Result<bool> publish(const Group& group, Runtime& runtime);
   void write_record(const Group& group, Runtime& runtime);
   Result<void> adopt_group(GroupSerial serial, const std::vector<subset_sample>& samples);
   void changed(GroupSerial group);

@@ -96,7 +96,10 @@ void Groups::report_strangers(const Group& group, std::vector<observe::Stranger>
   if (runtime == runtimes_.end()) return;
   auto& known = runtime->second.strangers;
   for (const observe::Stranger& stranger : strangers) {
-    if (std::find(known.begin(), known.end(), stranger) != known.end()) continue;
+    const auto same =
+        std::lower_bound(known.begin(), known.end(), stranger,
+                         [](const auto& a, const auto& b) { return a.cookie < b.cookie; });
+    if (same != known.end() && *same == stranger) continue;
     spdlog::warn("{}: a stranger takes traffic: process {} ({}), {}", group.id, stranger.pid,
                  stranger.command, stranger.reason);
     tell_({.what = "stranger",
