@@ -258,6 +258,34 @@ TEST_SUITE("system") {
     CHECK(shows(daemon, {}));
   }
 
+  // Each connection that waits is counted once, for the listener that it waits at now: also when
+  // that one closes in turn, and when the client has gone meanwhile. What was left over in a
+  // counter would make least mode avoid its member for ever.
+  TEST_CASE("connections that move twice, or end while they wait, leave nothing behind") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    auto servers = start_tcp_instances(machine, daemon.socket(), keeping(kAddress, "least"));
+    for (TcpServer& server : servers) server.process().signal(SIGSTOP);
+    const Address address(kAddress);
+    std::vector<TcpClient> clients;
+    clients.reserve(160);
+    for (int i = 0; i < 160; i++) clients.emplace_back(address);
+    servers[0].process().kill9();
+    clients.erase(clients.begin(), clients.begin() + 80);
+    servers[1].process().kill9();
+    servers[2].process().kill9();
+    for (size_t i = 3; i < servers.size(); i++) servers[i].process().signal(SIGCONT);
+    Tally tally;
+    for (TcpClient& client : clients) {
+      auto server = client.server();
+      REQUIRE(server.has_value());
+      tally[*server]++;
+    }
+    CHECK(shows(daemon, tally));
+    clients.clear();
+    CHECK(shows(daemon, {}));
+  }
+
   // Both groups get the same arrivals and the same lifetimes. Under hash the open connections of a
   // member are as many as chance will have it, about 68 and 8 more or less; least mode evens out
   // what chance and lifetimes do.
