@@ -67,6 +67,15 @@ static inline __u64 subset_less_loaded(__u64 open_a, __u32 weight_a, __u64 open_
 	return less;
 }
 
+/* All ones if a is b, else 0; both below 2^63. Without a branch, as above. */
+static inline __u64 subset_same(__u64 a, __u64 b)
+{
+	__u64 same = (__u64)((__s64)((a ^ b) - 1) >> 63);
+
+	subset_opaque(same);
+	return same;
+}
+
 /* a where the mask is all ones, b where it is 0. */
 static inline __u64 subset_choose(__u64 mask, __u64 a, __u64 b)
 {

@@ -175,9 +175,9 @@ static __always_inline __u32 home_slot(__u32 copy, __u32 hash)
 	return row->slot[bucket];
 }
 
-/* Of all members (beyond SUBSET_SCAN: of two random ones) the one with the fewest open connections
- * for its weight. Starts anywhere, so that equals share. */
-static __always_inline __u32 least_loaded(__u32 copy)
+/* Of all members but `except` (beyond SUBSET_SCAN: of two random ones) the one with the fewest open
+ * connections for its weight. Starts anywhere, so that equals share. */
+static __always_inline __u32 least_loaded(__u32 copy, __u32 except)
 {
 	struct subset_candidates *all = bpf_map_lookup_elem(&candidates, &copy);
 	struct subset_open *open = bpf_map_lookup_elem(&open_connections, &zero);
@@ -199,7 +199,8 @@ static __always_inline __u32 least_loaded(__u32 copy)
 			break;
 		member = &all->member[at];
 		here = open->connections[member->counter % SUBSET_COUNTERS];
-		less = subset_less_loaded(here, member->weight, best_open, best_weight);
+		less = subset_less_loaded(here, member->weight, best_open, best_weight) &
+		       ~subset_same(member->slot, except);
 		best = subset_choose(less, member->slot, best);
 		best_weight = subset_choose(less, member->weight, best_weight);
 		best_open = subset_choose(less, here, best_open);
@@ -319,7 +320,7 @@ int steer(struct sk_reuseport_md *ctx)
 {
 	__u32 copy = control.active & 1;
 	__u32 hash = hash_of(ctx);
-	__u32 slot = mode == SUBSET_LEAST ? least_loaded(copy) : home_slot(copy, hash);
+	__u32 slot = mode == SUBSET_LEAST ? least_loaded(copy, SUBSET_NO_SLOT) : home_slot(copy, hash);
 
 	if (slot != SUBSET_NO_SLOT) {
 		if (select_slot(ctx, slot)) {
@@ -327,6 +328,15 @@ int steer(struct sk_reuseport_md *ctx)
 			return SK_PASS;
 		}
 		tell(slot);
+	}
+	/* What moved away from a listener that died still counts for it: without this it would be the
+	 * least loaded again and again. */
+	if (mode == SUBSET_LEAST && slot != SUBSET_NO_SLOT) {
+		slot = least_loaded(copy, slot);
+		if (slot != SUBSET_NO_SLOT && select_slot(ctx, slot)) {
+			count_selected(ctx, slot, false);
+			return SK_PASS;
+		}
 	}
 	if (refuse_vacant)
 		return refuse(ctx);

@@ -26,6 +26,13 @@ uint32_t draw(uint32_t below) {
   return std::uniform_int_distribution<uint32_t>(0, below - 1)(random_bits());
 }
 
+TEST_CASE("the same, as a mask") {
+  CHECK(subset_same(7, 7) == ~0ull);
+  CHECK(subset_same(0, 0) == ~0ull);
+  CHECK(subset_same(7, 8) == 0);
+  CHECK(subset_same(0, 0xffff) == 0);
+}
+
 TEST_CASE("scale stays below n, keeps the order of hashes and uses all of the range") {
   for (int i = 0; i < kTries; i++) {
     const uint32_t n = 1 + draw(1 << 16);
