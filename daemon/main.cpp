@@ -55,7 +55,7 @@ int serve(subset::DaemonOptions options) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   subset::DaemonOptions options;
   std::string level = "info";
   CLI::App app{"subsetd: owns the membership of groups that SO_SUBSET steers", "subsetd"};
@@ -81,4 +81,7 @@ int main(int argc, char** argv) {
   allow_descriptors();
   options.listener = inherited_listener();
   return serve(std::move(options));
+} catch (const std::exception& error) {  // of a library, such as no memory
+  std::fputs(error.what(), stderr);
+  return 1;
 }
