@@ -105,8 +105,8 @@ const volatile __u32 row_capacity;
 const volatile __u32 first_slots; /* size of `members` */
 const volatile __u32 slots;       /* with those of `more_members` */
 const volatile __u32 seed;  /* of source mode's hash */
-const volatile bool is_tcp;
-const volatile bool refuse_vacant;
+const volatile __u8 is_tcp;        /* no bool: a skeleton would spell it _Bool, which is not C++ */
+const volatile __u8 refuse_vacant;
 const volatile __u16 domain_of_cpu[SUBSET_CPUS];
 
 struct subset_control control;
