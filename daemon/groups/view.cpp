@@ -101,6 +101,7 @@ GroupView Groups::view_of(const Group& group, const Runtime& runtime,
     return std::pair(a.instance, a.member) < std::pair(b.instance, b.member);
   });
   std::vector<std::pair<uint64_t, uint32_t>> loads;
+  loads.reserve(since_change.size());
   for (const auto& [instance, selected] : since_change)
     loads.emplace_back(selected, group.weight_of(instance));
   view.strangers = runtime.strangers;
