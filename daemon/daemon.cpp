@@ -12,10 +12,13 @@
 #include "daemon/control/requests.h"
 #include "daemon/control/server.h"
 #include "daemon/groups/groups.h"
+#include "daemon/http/server.h"
+#include "daemon/http/site.h"
 #include "daemon/kernel/privileges.h"
 #include "daemon/kernel/socket_facts.h"
 #include "daemon/kernel/topology.h"
 #include "daemon/loop/loop.h"
+#include "daemon/observe/sampler.h"
 
 namespace subset {
 namespace {
@@ -45,6 +48,26 @@ Result<control::Listener> open_listener(DaemonOptions& options) {
   return control::Listener::at_path(options.socket_path);
 }
 
+// To be seen is not what the daemon is for: where the usual port is taken it steers all the same.
+Result<std::optional<http::Listening>> open_http(const DaemonOptions& options) {
+  auto address = http::parse_listen(options.http_listen);
+  if (!address) return tl::unexpected(address.error());
+  if (!*address) return std::optional<http::Listening>();
+  auto listening = http::listen_at(**address);
+  if (listening) return std::optional(std::move(*listening));
+  if (options.http_required) return tl::unexpected(listening.error());
+  spdlog::warn("no dashboard and no metrics: {}", listening.error().message());
+  return std::optional<http::Listening>();
+}
+
+void log_http(const http::Address& address) {
+  spdlog::info("the dashboard is at http://{}/", address.text());
+  if (!address.loopback())
+    spdlog::warn(
+        "{} is no loopback address: whoever reaches it sees groups, processes and counters",
+        address.text());
+}
+
 Result<Groups::Surroundings> look_around(const std::string& pin_dir) {
   auto pins = kernel::Pins::open(pin_dir);
   if (!pins) return tl::unexpected(pins.error());
@@ -62,12 +85,26 @@ struct Daemon::Impl {
   // Destroyed from the last to the first: nothing outlives the loop that calls it.
   std::unique_ptr<Loop> loop;
   std::unique_ptr<Groups> groups;
+  std::unique_ptr<observe::Sampler> sampler;
   std::unique_ptr<control::Requests> requests;
   std::unique_ptr<control::Server> server;
+  std::unique_ptr<http::Site> site;
+  std::unique_ptr<http::Server> http_server;
+
+  Result<void> serve_http(http::Listening listening);
   Fd signals;
   Loop::Handle on_signal;
   bool remove_on_exit = false;
 };
+
+Result<void> Daemon::Impl::serve_http(http::Listening listening) {
+  site = std::make_unique<http::Site>(*sampler);
+  auto made = http::Server::create(*loop, *site, std::move(listening));
+  if (!made) return fail(made.error(), "HTTP");
+  http_server = std::move(*made);
+  log_http(http_server->address());
+  return {};
+}
 
 Daemon::Daemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Daemon::~Daemon() = default;
@@ -81,6 +118,8 @@ Result<std::unique_ptr<Daemon>> Daemon::create(DaemonOptions options) {
   impl->loop = std::move(*loop);
   auto listener = open_listener(options);
   if (!listener) return tl::unexpected(listener.error());
+  auto listening = open_http(options);
+  if (!listening) return tl::unexpected(listening.error());
   auto around = look_around(options.pin_dir);
   if (!around) return tl::unexpected(around.error());
   auto signals = stop_signals();
@@ -92,13 +131,20 @@ Result<std::unique_ptr<Daemon>> Daemon::create(DaemonOptions options) {
   }
   auto tell = [parts = impl.get()](const Happening& happening) {
     log_happening(happening);
+    parts->sampler->changed();
     if (parts->requests) parts->requests->tell(happening);
   };
+  impl->sampler = std::make_unique<observe::Sampler>(
+      [parts = impl.get()] { return parts->groups->snapshot(); });
   impl->groups = std::make_unique<Groups>(std::move(*around), *impl->loop, tell);
   if (auto adopted = impl->groups->adopt(); !adopted) return tl::unexpected(adopted.error());
-  impl->requests = std::make_unique<control::Requests>(*impl->groups, *impl->loop);
+  impl->requests = std::make_unique<control::Requests>(*impl->groups, *impl->sampler, *impl->loop);
   impl->server =
       std::make_unique<control::Server>(*impl->loop, *impl->requests, std::move(*listener));
+  if (*listening) {
+    if (auto served = impl->serve_http(std::move(**listening)); !served)
+      return tl::unexpected(served.error());
+  }
   return std::unique_ptr<Daemon>(new Daemon(std::move(impl)));
 }
 

@@ -7,6 +7,7 @@
 
 #include "daemon/base/fd.h"
 #include "daemon/base/result.h"
+#include "daemon/http/address.h"
 #include "protocol/message.h"
 
 namespace subset {
@@ -16,6 +17,8 @@ struct DaemonOptions {
   std::string pin_dir = "/sys/fs/bpf/subset";
   Fd listener;  // the control socket, where somebody else keeps it open (systemd, `subset run`):
                 // what is asked while no daemon runs waits in its queue. Empty: make it.
+  std::string http_listen = http::kDefaultListen;  // or "off"
+  bool http_required = false;  // it was asked for: where it cannot be had, nothing starts
   bool drop_capabilities = true;
   bool remove_on_exit = false;  // embedded: take groups without members down at the end
 };

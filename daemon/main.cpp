@@ -65,6 +65,10 @@ int main(int argc, char** argv) try {
   app.add_option("--pin-dir", options.pin_dir, "where steering is kept, in a bpffs")
       ->type_name("DIR")
       ->capture_default_str();
+  auto* http = app.add_option("--http", options.http_listen,
+                              "where the dashboard and the metrics are served, or off")
+                   ->type_name("ADDRESS:PORT")
+                   ->capture_default_str();
   app.add_option("--log", level, "off, error, warn, info or debug")->capture_default_str();
   app.set_version_flag("--version", "subsetd " SUBSET_VERSION);
   try {
@@ -73,6 +77,7 @@ int main(int argc, char** argv) try {
     const int code = app.exit(error);
     return code == 0 ? 0 : 2;
   }
+  options.http_required = http->count() > 0;
   if (auto started = subset::start_log(level); !started) {
     fail(started.error());
     return 2;

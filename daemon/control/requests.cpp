@@ -130,7 +130,7 @@ void Requests::answer(const protocol::Status&, Request& request) {
   // want to join must not wait for it more than once.
   if (curious_.empty()) {
     loop_.at_end_of_round([this] {
-      const std::string document = observe::to_json(groups_.snapshot());
+      const std::string document = observe::to_json(*sampler_.fresh());
       for (const auto& asker : std::exchange(curious_, {})) asker->document(document);
     });
   }

@@ -9,12 +9,14 @@
 #include "daemon/control/handler.h"
 #include "daemon/groups/groups.h"
 #include "daemon/loop/loop.h"
+#include "daemon/observe/sampler.h"
 
 namespace subset::control {
 
 class Requests final : public Handler {
  public:
-  Requests(Groups& groups, Loop& loop) : groups_(groups), loop_(loop) {}
+  Requests(Groups& groups, observe::Sampler& sampler, Loop& loop)
+      : groups_(groups), sampler_(sampler), loop_(loop) {}
 
   void handle(Request request) override;
 
@@ -32,6 +34,7 @@ class Requests final : public Handler {
   void reply_later(std::shared_ptr<Connection> connection, const protocol::Reply& reply);
 
   Groups& groups_;
+  observe::Sampler& sampler_;
   Loop& loop_;
   struct Waiting {
     std::shared_ptr<Connection> connection;
