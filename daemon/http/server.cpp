@@ -56,6 +56,11 @@ Request read_request(MHD_Connection* connection, const char* path) {
   return request;
 }
 
+bool is_read(const char* method) {
+  return std::strcmp(method, MHD_HTTP_METHOD_GET) == 0 ||
+         std::strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+}
+
 Response plain(unsigned status, std::string_view text) {
   Response response;
   response.status = status;
@@ -218,8 +223,7 @@ void Server::Parts::completed(MHD_Connection* connection) {
 // --- requests -----------------------------------------------------------------------------------
 
 Response Server::Parts::decide(MHD_Connection* connection, const char* method, const char* path) {
-  if (std::strcmp(method, MHD_HTTP_METHOD_GET) != 0 &&
-      std::strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
+  if (!is_read(method))
     return plain(MHD_HTTP_METHOD_NOT_ALLOWED, "GET and HEAD alone are served here\n");
   const Request request = read_request(connection, path);
   if (address.loopback() && !request.host.empty() && !is_address_or_localhost(request.host))
@@ -306,8 +310,13 @@ void Server::Parts::free_stream(void* closure) {
 
 MHD_Result Server::Parts::on_request(void* self, MHD_Connection* connection, const char* path,
                                      const char* method, const char*, const char*,
-                                     size_t* upload_size, void**) try {
-  if (*upload_size > 0) {  // the body of a request that has its answer
+                                     size_t* upload_size, void** context) try {
+  // An answer before the second call would end the connection; a body is not read, and that one
+  // ends.
+  const bool first = *context == nullptr;
+  *context = self;
+  if (first && is_read(method)) return MHD_YES;
+  if (*upload_size > 0) {
     *upload_size = 0;
     return MHD_YES;
   }

@@ -28,10 +28,11 @@ bool answers(const std::string& socket) {
 
 }  // namespace
 
-DaemonProcess::DaemonProcess(Machine& machine, Listener listener)
+DaemonProcess::DaemonProcess(Machine& machine, Listener listener, std::string http)
     : machine_(machine),
       socket_(machine.file(machine.unique("socket"))),
-      pins_(fs::path(kBpffs) / ("subset-" + std::to_string(machine.number()))) {
+      pins_(fs::path(kBpffs) / ("subset-" + std::to_string(machine.number()))),
+      http_(std::move(http)) {
   if (listener == Listener::Kept) listener_ = listen_at(socket_);
   start();
 }
@@ -44,9 +45,9 @@ DaemonProcess::~DaemonProcess() {
 }
 
 void DaemonProcess::start() {
-  process_.emplace(
-      machine_, Command{.argv = {built("daemon/subsetd"), "--socket", socket_, "--pin-dir", pins_},
-                        .listener = listener_ ? listener_.get() : -1});
+  process_.emplace(machine_, Command{.argv = {built("daemon/subsetd"), "--socket", socket_,
+                                              "--pin-dir", pins_, "--http", http_},
+                                     .listener = listener_ ? listener_.get() : -1});
   std::string failure = "it does not listen";
   bool serves = false;
   try {

@@ -22,7 +22,8 @@ class DaemonProcess {
   };
 
   // Serves when it returns.
-  explicit DaemonProcess(Machine& machine, Listener listener = Listener::Own);
+  explicit DaemonProcess(Machine& machine, Listener listener = Listener::Own,
+                         std::string http = "off");
   ~DaemonProcess();
 
   void start();
@@ -54,6 +55,7 @@ class DaemonProcess {
   Machine& machine_;
   std::string socket_;
   std::string pins_;
+  std::string http_;  // where it serves HTTP
   Fd listener_;
   std::optional<Process> process_;
 };
