@@ -191,15 +191,11 @@ static __always_inline __u64 queued_of(struct sock *sk)
 	return queued > 0 ? queued : 0;
 }
 
-SEC("iter/bpf_sk_storage_map")
-int sample_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
+static __always_inline void write_sample(struct seq_file *seq, struct sock *sk,
+					 struct subset_tag *tag)
 {
-	struct sock *sk = ctx->sk;
-	struct subset_tag *tag = ctx->value;
 	struct subset_sample sample = {};
 
-	if (!sk || !tag)
-		return 0;
 	sample.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 	sample.queue_bytes = queued_of(sk);
 	sample.queue_limit_bytes = BPF_CORE_READ(sk, sk_rcvbuf);
@@ -210,7 +206,38 @@ int sample_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 		sample.backlog_limit = BPF_CORE_READ(sk, sk_max_ack_backlog);
 	}
 	sample.tag = *tag;
-	bpf_seq_write(ctx->meta->seq, &sample, sizeof(sample));
+	bpf_seq_write(seq, &sample, sizeof(sample));
+}
+
+SEC("iter/bpf_sk_storage_map")
+int sample_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	if (ctx->sk && ctx->value)
+		write_sample(ctx->meta->seq, ctx->sk, ctx->value);
+	return 0;
+}
+
+/* The same where the kernel allows no iterator over the values of a map: a look at every descriptor
+ * of the machine, so that a socket is seen once for each process that has it. */
+SEC("iter/task_file")
+int sample_descriptors(struct bpf_iter__task_file *ctx)
+{
+	struct file *file = ctx->file;
+	struct subset_tag *tag;
+	struct socket *socket;
+	struct sock *sk;
+
+	if (!file)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (!sk)
+		return 0;
+	tag = bpf_sk_storage_get(&tags, sk, 0, 0);
+	if (tag)
+		write_sample(ctx->meta->seq, sk, tag);
 	return 0;
 }
 

@@ -213,15 +213,30 @@ void Groups::refresh_topology() {
   }
 }
 
-void Groups::sweep() {
-  refresh_topology();
+bool Groups::add_living(std::set<Cookie>& alive) const {
   auto samples = around_.watch->sample();
   if (!samples) {
     spdlog::error("{}", samples.error().message());
-    return;
+    return false;
   }
-  std::set<Cookie> alive;
   for (const subset_sample& sample : *samples) alive.insert(sample.cookie);
+  return true;
+}
+
+bool Groups::all_among(const std::set<Cookie>& alive) const {
+  for (const auto& [serial, group] : registry_.groups())
+    for (const auto& [cookie, member] : group.members)
+      if (!alive.count(cookie)) return false;
+  return true;
+}
+
+// A look that goes over descriptors misses one that changes its number meanwhile (dup2 and close),
+// so nobody is gone who is there at a second look.
+void Groups::sweep() {
+  refresh_topology();
+  std::set<Cookie> alive;
+  if (!add_living(alive)) return;
+  if (!all_among(alive) && !add_living(alive)) return;
   std::erase_if(parked_, [&](Cookie cookie) { return !alive.count(cookie); });
   std::vector<std::pair<GroupSerial, Cookie>> gone;
   for (const auto& [serial, group] : registry_.groups()) {

@@ -103,6 +103,10 @@ class Groups {
   void refresh_process(const Group& group, const Member& member);
   void refresh_processes(const Group& group);
   void refresh_topology();
+  // Adds the cookies of all tagged sockets; false, with a line in the log, if they cannot be
+  // listed.
+  bool add_living(std::set<Cookie>& alive) const;
+  bool all_among(const std::set<Cookie>& alive) const;  // all members
   void process_ended(int32_t pid);
   void watch_process(int32_t pid);
   void forget_empty(bool at_once);

@@ -19,4 +19,7 @@ struct Feature {
 // Leaves nothing behind: each program, map and socket is gone when it returns.
 std::vector<Feature> probe_features();
 
+// May a program go over all values of a map of socket storage?
+bool iterates_storage();
+
 }  // namespace subset::kernel

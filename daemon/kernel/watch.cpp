@@ -4,12 +4,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
 #include "daemon/kernel/bpf_call.h"
+#include "daemon/kernel/features.h"
 #include "watch.skel.h"
 
 namespace subset::kernel {
@@ -83,7 +85,9 @@ Result<Link> attach_sampler(watch_bpf& skeleton) {
   bpf_iter_link_info info{};
   info.map.map_fd = static_cast<__u32>(bpf_map__fd(skeleton.maps.tags));
   LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof info);
-  Link link(bpf_program__attach_iter(skeleton.progs.sample_sockets, &options));
+  Link link(bpf_program__autoload(skeleton.progs.sample_sockets)
+                ? bpf_program__attach_iter(skeleton.progs.sample_sockets, &options)
+                : bpf_program__attach_iter(skeleton.progs.sample_descriptors, nullptr));
   if (!link) return fail_errno("attach the iterator of tagged sockets");
   return link;
 }
@@ -92,6 +96,13 @@ Result<Link> attach_finder(watch_bpf& skeleton) {
   Link link(bpf_program__attach_iter(skeleton.progs.find_sockets, nullptr));
   if (!link) return fail_errno("attach the iterator of descriptors");
   return link;
+}
+
+// A kernel that is locked down may refuse iterators over the values of maps.
+void choose_sampler(watch_bpf& skeleton) {
+  const bool direct = iterates_storage();
+  bpf_program__set_autoload(skeleton.progs.sample_sockets, direct);
+  bpf_program__set_autoload(skeleton.progs.sample_descriptors, !direct);
 }
 
 // Runs an iterator once and takes its records.
@@ -136,6 +147,7 @@ Result<std::unique_ptr<Watch>> Watch::open(const Pins& pins) {
   parts->skeleton.reset(watch_bpf__open());
   if (!parts->skeleton) return fail_errno("open the watching programs");
   watch_bpf& skeleton = *parts->skeleton;
+  choose_sampler(skeleton);
   if (auto set = pin_maps(skeleton, pins.root()); !set) return fail(set.error(), "watch");
   if (auto loaded = checked(watch_bpf__load(&skeleton), "load the watching programs"); !loaded)
     return fail(loaded.error(), "watch");
@@ -196,7 +208,12 @@ Result<void> Watch::untag(int socket) {
 }
 
 Result<std::vector<subset_sample>> Watch::sample() const {
-  return records_of<subset_sample>(parts_->sampler.get());
+  auto samples = records_of<subset_sample>(parts_->sampler.get());
+  if (!samples) return samples;
+  std::ranges::sort(*samples, {}, &subset_sample::cookie);
+  const auto repeated = std::ranges::unique(*samples, {}, &subset_sample::cookie);
+  samples->erase(repeated.begin(), repeated.end());
+  return samples;
 }
 
 Result<void> Watch::manage(const subset_managed& port) {

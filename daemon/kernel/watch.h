@@ -32,7 +32,9 @@ class Watch {
   Result<void> tag(int socket, const subset_tag& tag);
   Result<void> untag(int socket);
 
-  // All tagged sockets of the machine, in all network namespaces. About 1 µs a socket.
+  // All tagged sockets of the machine, in all network namespaces, each once. About 1 µs a socket;
+  // where the kernel refuses to iterate over tags, 1 µs a descriptor of the whole machine, and a
+  // socket that is nobody's descriptor (on its way in a message) is not seen.
   Result<std::vector<subset_sample>> sample() const;
 
   // Ports that find_on_managed_ports() looks for.
