@@ -45,7 +45,9 @@ Result<Fd> stop_signals() {
 
 Result<control::Listener> open_listener(DaemonOptions& options) {
   if (options.listener) return control::Listener::adopt(std::move(options.listener));
-  return control::Listener::at_path(options.socket_path);
+  auto group = control::find_group(options.socket_group);
+  if (!group) return tl::unexpected(group.error());
+  return control::Listener::at_path(options.socket_path, {*group, options.socket_mode});
 }
 
 // To be seen is not what the daemon is for: where the usual port is taken it steers all the same.
@@ -68,15 +70,15 @@ void log_http(const http::Address& address) {
         address.text());
 }
 
-Result<Groups::Surroundings> look_around(const std::string& pin_dir) {
-  auto pins = kernel::Pins::open(pin_dir);
+Result<Groups::Surroundings> look_around(const Config& config) {
+  auto pins = kernel::Pins::open(config.pin_dir);
   if (!pins) return tl::unexpected(pins.error());
   auto watch = kernel::Watch::open(*pins);
   if (!watch) return tl::unexpected(watch.error());
   auto netns = kernel::own_netns_inode();
   if (!netns) return tl::unexpected(netns.error());
   return Groups::Surroundings{std::move(*pins), std::move(*watch), kernel::read_topology(), *netns,
-                              Quotas{}};
+                              config.quotas};
 }
 
 }  // namespace
@@ -120,7 +122,7 @@ Result<std::unique_ptr<Daemon>> Daemon::create(DaemonOptions options) {
   if (!listener) return tl::unexpected(listener.error());
   auto listening = open_http(options);
   if (!listening) return tl::unexpected(listening.error());
-  auto around = look_around(options.pin_dir);
+  auto around = look_around(options);
   if (!around) return tl::unexpected(around.error());
   auto signals = stop_signals();
   if (!signals) return tl::unexpected(signals.error());
@@ -139,8 +141,8 @@ Result<std::unique_ptr<Daemon>> Daemon::create(DaemonOptions options) {
   impl->groups = std::make_unique<Groups>(std::move(*around), *impl->loop, tell);
   if (auto adopted = impl->groups->adopt(); !adopted) return tl::unexpected(adopted.error());
   impl->requests = std::make_unique<control::Requests>(*impl->groups, *impl->sampler, *impl->loop);
-  impl->server =
-      std::make_unique<control::Server>(*impl->loop, *impl->requests, std::move(*listener));
+  impl->server = std::make_unique<control::Server>(*impl->loop, *impl->requests,
+                                                   std::move(*listener), options.limits);
   if (*listening) {
     if (auto served = impl->serve_http(std::move(**listening)); !served)
       return tl::unexpected(served.error());

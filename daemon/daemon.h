@@ -7,18 +7,14 @@
 
 #include "daemon/base/fd.h"
 #include "daemon/base/result.h"
-#include "daemon/http/address.h"
-#include "protocol/message.h"
+#include "daemon/config/config.h"
 
 namespace subset {
 
-struct DaemonOptions {
-  std::string socket_path = protocol::kDefaultSocketPath;
-  std::string pin_dir = "/sys/fs/bpf/subset";
+// What is configured, and what the caller brings along.
+struct DaemonOptions : Config {
   Fd listener;  // the control socket, where somebody else keeps it open (systemd, `subset run`):
                 // what is asked while no daemon runs waits in its queue. Empty: make it.
-  std::string http_listen = http::kDefaultListen;  // or "off"
-  bool http_required = false;  // it was asked for: where it cannot be had, nothing starts
   bool drop_capabilities = true;
   bool remove_on_exit = false;  // embedded: take groups without members down at the end
 };

@@ -5,12 +5,12 @@
 
 #include <cstdio>
 
-#include <CLI/CLI.hpp>
 #include <spdlog/spdlog.h>
 #include <systemd/sd-daemon.h>
 
 #include "config.h"
 #include "daemon/base/log.h"
+#include "daemon/command_line.h"
 #include "daemon/daemon.h"
 
 namespace {
@@ -44,48 +44,45 @@ int fail(const subset::Error& error) {
   return 1;
 }
 
-int serve(subset::DaemonOptions options) {
+int serve(subset::DaemonOptions options, const std::string& file) {
+  spdlog::info("subsetd {} starts, {}", SUBSET_VERSION,
+               file.empty() ? "without a configuration file" : "configured by " + file);
   auto daemon = subset::Daemon::create(std::move(options));
   if (!daemon) return fail(daemon.error());
-  spdlog::info("subsetd {} is ready", SUBSET_VERSION);
+  spdlog::info("subsetd is ready");
   if (auto run = (*daemon)->run(); !run) return fail(run.error());
   spdlog::info("subsetd ends; steering stays as it is");
+  return 0;
+}
+
+int report(const subset::Misconfigured& bad) {
+  for (const std::string& line : bad.lines) std::fprintf(stderr, "%s\n", line.c_str());
+  return bad.status;
+}
+
+int say_good(const std::string& file) {
+  if (file.empty())
+    std::printf("%s is not there: the defaults are in force\n", subset::kDefaultConfigPath);
+  else
+    std::printf("%s: OK\n", file.c_str());
   return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) try {
-  subset::DaemonOptions options;
-  std::string level = "info";
-  CLI::App app{"subsetd: owns the membership of groups that SO_SUBSET steers", "subsetd"};
-  app.add_option("--socket", options.socket_path, "path of the control socket")
-      ->type_name("PATH")
-      ->capture_default_str();
-  app.add_option("--pin-dir", options.pin_dir, "where steering is kept, in a bpffs")
-      ->type_name("DIR")
-      ->capture_default_str();
-  auto* http = app.add_option("--http", options.http_listen,
-                              "where the dashboard and the metrics are served, or off")
-                   ->type_name("ADDRESS:PORT")
-                   ->capture_default_str();
-  app.add_option("--log", level, "off, error, warn, info or debug")->capture_default_str();
-  app.set_version_flag("--version", "subsetd " SUBSET_VERSION);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? 0 : 2;
-  }
-  options.http_required = http->count() > 0;
-  if (auto started = subset::start_log(level); !started) {
-    fail(started.error());
-    return 2;
-  }
+  const auto line = subset::read_command_line(argc, argv);
+  if (!line) return line.error();
+  auto configured = subset::configure(*line);
+  if (!configured) return report(configured.error());
+  if (line->check_config) return say_good(configured->file);
+  if (auto started = subset::start_log(configured->config.log_level); !started)
+    return fail(started.error());
   prepare_signals();
   allow_descriptors();
+  subset::DaemonOptions options{std::move(configured->config)};
   options.listener = inherited_listener();
-  return serve(std::move(options));
+  return serve(std::move(options), configured->file);
 } catch (const std::exception& error) {  // of a library, such as no memory
   std::fputs(error.what(), stderr);
   return 1;

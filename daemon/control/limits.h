@@ -11,6 +11,8 @@ struct UserLimits {
   size_t connections = 64;             // open at once
   double requests_per_second = 20000;  // on average; 0: as many as it likes
   double burst = 4000;                 // at once, after a pause
+
+  bool operator==(const UserLimits&) const = default;
 };
 
 struct Limits {

@@ -2,12 +2,14 @@
 #include "daemon/control/listener.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <thread>
@@ -114,11 +116,16 @@ Result<void> remove_stale(const std::string& path, const sockaddr_un& address) {
 }
 
 // Nobody can connect before listen(), so it does not matter which mode the umask left in between.
-Result<void> bind_and_listen(int socket, const std::string& path, const sockaddr_un& address) {
+Result<void> bind_and_listen(int socket, const std::string& path, const sockaddr_un& address,
+                             Access access) {
   if (bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) {
     return fail_errno("bind the control socket to " + path);
   }
-  if (chmod(path.c_str(), 0666) < 0) return fail_errno("open " + path + " to everybody");
+  if (access.group != static_cast<gid_t>(-1) &&
+      lchown(path.c_str(), static_cast<uid_t>(-1), access.group) < 0) {
+    return fail_errno("give " + path + " to group " + std::to_string(access.group));
+  }
+  if (chmod(path.c_str(), access.mode) < 0) return fail_errno("set the mode of " + path);
   if (listen(socket, kBacklog) < 0) return fail_errno("listen on " + path);
   return {};
 }
@@ -131,6 +138,16 @@ int option_of(int socket, int option) {
 }
 
 }  // namespace
+
+Result<gid_t> find_group(const std::string& name) {
+  if (name.empty()) return static_cast<gid_t>(-1);
+  if (const struct group* known = getgrnam(name.c_str())) return known->gr_gid;
+  gid_t number = 0;
+  const char* end = name.data() + name.size();
+  const auto read = std::from_chars(name.data(), end, number);
+  if (read.ec == std::errc() && read.ptr == end) return number;
+  return fail(ENOENT, "there is no group '" + name + "' that the control socket could belong to");
+}
 
 // The socket in the file system, and the claim to it.
 struct Listener::File {
@@ -155,7 +172,7 @@ Listener::Listener(Listener&&) noexcept = default;
 Listener& Listener::operator=(Listener&&) noexcept = default;
 Listener::~Listener() = default;
 
-Result<Listener> Listener::at_path(const std::string& path) {
+Result<Listener> Listener::at_path(const std::string& path, Access access) {
   auto address = address_of(path);
   if (!address) return tl::unexpected(std::move(address.error()));
   if (auto done = make_directory_of(path); !done) return tl::unexpected(std::move(done.error()));
@@ -167,7 +184,7 @@ Result<Listener> Listener::at_path(const std::string& path) {
   }
   auto socket = make_socket();
   if (!socket) return tl::unexpected(std::move(socket.error()));
-  if (auto done = bind_and_listen(socket->get(), path, *address); !done) {
+  if (auto done = bind_and_listen(socket->get(), path, *address, access); !done) {
     return tl::unexpected(std::move(done.error()));
   }
   if (lstat(path.c_str(), &file->status) < 0) return fail_errno("look at " + path);

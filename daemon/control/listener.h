@@ -2,6 +2,8 @@
 // The control socket as others find it: a listening AF_UNIX SOCK_SEQPACKET socket.
 #pragma once
 
+#include <sys/types.h>
+
 #include <memory>
 #include <string>
 
@@ -10,12 +12,21 @@
 
 namespace subset::control {
 
+// Who may connect: whoever may write to the socket in the file system.
+struct Access {
+  gid_t group = static_cast<gid_t>(-1);  // -1: the group that makes it
+  mode_t mode = 0666;
+};
+
+// The number of a group by its name, or by the number itself; -1 for the empty one. Errors: ENOENT.
+Result<gid_t> find_group(const std::string& name);
+
 class Listener {
  public:
-  // Makes the socket, open to everybody, and its directory where that is missing. What a daemon
+  // Makes the socket, and its directory where that is missing. What a daemon
   // that died left there is replaced; EADDRINUSE where one lives. The file goes with the Listener,
   // unless it has become somebody else's.
-  static Result<Listener> at_path(const std::string& path);
+  static Result<Listener> at_path(const std::string& path, Access access = {});
 
   // A socket that somebody else made and keeps. EINVAL where it is of another kind.
   static Result<Listener> adopt(Fd socket);

@@ -20,6 +20,7 @@
 
 #include "daemon/base/result.h"
 #include "daemon/model/planner.h"
+#include "daemon/model/quotas.h"
 #include "daemon/model/types.h"
 
 namespace subset {
@@ -126,12 +127,6 @@ struct Departure {
   GroupSerial group = 0;
   Member member;
   std::vector<Cookie> renumbered;  // members of an elastic group that have another instance now
-};
-
-struct Quotas {
-  uint32_t groups_per_user = 256;
-  uint32_t members_per_user = 8192;
-  uint32_t instances_per_user = 16384;  // totals of all groups: what the maps are sized by
 };
 
 // EINVAL, with text, where the protocol has no use for the mode.

@@ -45,9 +45,10 @@ DaemonProcess::~DaemonProcess() {
 }
 
 void DaemonProcess::start() {
-  process_.emplace(machine_, Command{.argv = {built("daemon/subsetd"), "--socket", socket_,
-                                              "--pin-dir", pins_, "--http", http_},
-                                     .listener = listener_ ? listener_.get() : -1});
+  process_.emplace(
+      machine_, Command{.argv = {built("daemon/subsetd"), "--config", config_, "--socket", socket_,
+                                 "--pin-dir", pins_, "--http", http_},
+                        .listener = listener_ ? listener_.get() : -1});
   std::string failure = "it does not listen";
   bool serves = false;
   try {

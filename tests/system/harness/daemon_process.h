@@ -56,6 +56,7 @@ class DaemonProcess {
   std::string socket_;
   std::string pins_;
   std::string http_;  // where it serves HTTP
+  std::string config_ = "/dev/null";  // and not that of the machine
   Fd listener_;
   std::optional<Process> process_;
 };
