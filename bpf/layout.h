@@ -105,6 +105,23 @@ struct subset_connection {
 	__u32 counted; /* this very socket was counted as open */
 };
 
+/* What decides in the kernel's group of a socket: nothing but the kernel's hash, a program of ours
+ * (some group's `enter`, or what the shim attaches for lack of a daemon), or one of somebody else. */
+#define SUBSET_NO_PROGRAM 0u
+#define SUBSET_OUR_PROGRAM 1u
+#define SUBSET_OTHER_PROGRAM 2u
+
+/* The shim's own classic programs begin by loading this constant, for no other use. */
+#define SUBSET_SIGNATURE 0x53425553u
+
+/* What the kernel has made of a socket. */
+struct subset_kernel_group {
+	__u32 number;  /* the same for all sockets of one kernel group; 0: the socket is in none */
+	__u32 program; /* SUBSET_*_PROGRAM */
+	__u32 stage;   /* id of the first map that the program uses: `enter` has but one */
+	__u32 padding;
+};
+
 /* One record of the socket iterator. */
 struct subset_sample {
 	__u64 cookie;
@@ -115,6 +132,7 @@ struct subset_sample {
 	__u32 backlog_limit;
 	__u32 listening; /* TCP */
 	__u32 padding;
+	struct subset_kernel_group kernel_group;
 	struct subset_tag tag;
 };
 

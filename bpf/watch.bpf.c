@@ -63,6 +63,35 @@ struct numa_drop_counters {
 	atomic_t drops1;
 };
 
+struct bpf_map {
+	__u32 id;
+};
+
+struct bpf_prog_aux {
+	__u32 used_map_cnt;
+	struct bpf_map **used_maps;
+	char name[16];
+};
+
+struct sock_filter {
+	__u16 code;
+	__u32 k;
+};
+
+struct sock_fprog_kern {
+	struct sock_filter *filter;
+};
+
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
+	struct sock_fprog_kern *orig_prog; /* of a classic one, as it was given */
+};
+
+struct sock_reuseport {
+	unsigned int reuseport_id;
+	struct bpf_prog *prog;
+};
+
 struct sock {
 	struct sock_common __sk_common;
 	struct {
@@ -75,6 +104,7 @@ struct sock {
 	__u32 sk_max_ack_backlog;
 	__u16 sk_protocol;
 	kuid_t sk_uid;
+	struct sock_reuseport *sk_reuseport_cb;
 };
 
 struct socket {
@@ -127,6 +157,14 @@ struct {
 	__type(key, int);
 	__type(value, struct subset_tag);
 } tags SEC(".maps");
+
+/* Sockets that the daemon wants to know of before they are tagged; each for a moment. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+} looked_at SEC(".maps");
 
 /* On listeners; an accepted socket gets a copy when it is made. */
 struct {
@@ -191,6 +229,49 @@ static __always_inline __u64 queued_of(struct sock *sk)
 	return queued > 0 ? queued : 0;
 }
 
+/* `enter` by its name; the shim's by what it begins with. */
+static __always_inline bool is_ours(struct bpf_prog *program)
+{
+	struct sock_filter *classic = BPF_CORE_READ(program, orig_prog, filter);
+	char name[16] = {};
+
+	if (classic)
+		return BPF_CORE_READ(classic, k) == SUBSET_SIGNATURE;
+	BPF_CORE_READ_INTO(&name, program, aux, name);
+	return name[0] == 'e' && name[1] == 'n' && name[2] == 't' && name[3] == 'e' &&
+	       name[4] == 'r' && !name[5];
+}
+
+static __always_inline void describe_group(struct sock *sk, struct subset_kernel_group *group)
+{
+	struct sock_reuseport *reuse = BPF_CORE_READ(sk, sk_reuseport_cb);
+	struct bpf_prog *program;
+
+	if (!reuse)
+		return;
+	group->number = BPF_CORE_READ(reuse, reuseport_id) + 1;
+	program = BPF_CORE_READ(reuse, prog);
+	if (!program)
+		return;
+	group->program = is_ours(program) ? SUBSET_OUR_PROGRAM : SUBSET_OTHER_PROGRAM;
+	if (BPF_CORE_READ(program, aux, used_map_cnt)) {
+		struct bpf_map **maps = BPF_CORE_READ(program, aux, used_maps);
+		struct bpf_map *first = NULL;
+
+		bpf_probe_read_kernel(&first, sizeof(first), maps);
+		if (first)
+			group->stage = BPF_CORE_READ(first, id);
+	}
+}
+
+static __always_inline void write_group(struct seq_file *seq, struct sock *sk)
+{
+	struct subset_kernel_group group = {};
+
+	describe_group(sk, &group);
+	bpf_seq_write(seq, &group, sizeof(group));
+}
+
 static __always_inline void write_sample(struct seq_file *seq, struct sock *sk,
 					 struct subset_tag *tag)
 {
@@ -205,8 +286,16 @@ static __always_inline void write_sample(struct seq_file *seq, struct sock *sk,
 		sample.backlog = BPF_CORE_READ(sk, sk_ack_backlog);
 		sample.backlog_limit = BPF_CORE_READ(sk, sk_max_ack_backlog);
 	}
+	describe_group(sk, &sample.kernel_group);
 	sample.tag = *tag;
 	bpf_seq_write(seq, &sample, sizeof(sample));
+}
+
+static __always_inline struct sock *sock_of(struct file *file)
+{
+	struct socket *socket = file ? bpf_sock_from_file(file) : NULL;
+
+	return socket ? socket->sk : NULL;
 }
 
 SEC("iter/bpf_sk_storage_map")
@@ -222,22 +311,30 @@ int sample_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 SEC("iter/task_file")
 int sample_descriptors(struct bpf_iter__task_file *ctx)
 {
-	struct file *file = ctx->file;
-	struct subset_tag *tag;
-	struct socket *socket;
-	struct sock *sk;
+	struct sock *sk = sock_of(ctx->file);
+	struct subset_tag *tag = sk ? bpf_sk_storage_get(&tags, sk, 0, 0) : NULL;
 
-	if (!file)
-		return 0;
-	socket = bpf_sock_from_file(file);
-	if (!socket)
-		return 0;
-	sk = socket->sk;
-	if (!sk)
-		return 0;
-	tag = bpf_sk_storage_get(&tags, sk, 0, 0);
 	if (tag)
 		write_sample(ctx->meta->seq, sk, tag);
+	return 0;
+}
+
+/* One socket, as it says itself; of the daemon's own where the iterator above is not allowed. */
+SEC("iter/bpf_sk_storage_map")
+int look_at_socket(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	if (ctx->sk && ctx->value)
+		write_group(ctx->meta->seq, ctx->sk);
+	return 0;
+}
+
+SEC("iter/task_file")
+int look_at_descriptors(struct bpf_iter__task_file *ctx)
+{
+	struct sock *sk = sock_of(ctx->file);
+
+	if (sk && bpf_sk_storage_get(&looked_at, sk, 0, 0))
+		write_group(ctx->meta->seq, sk);
 	return 0;
 }
 
@@ -261,19 +358,11 @@ SEC("iter/task_file")
 int find_sockets(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
-	struct file *file = ctx->file;
+	struct sock *sk = sock_of(ctx->file);
 	struct subset_managed key = {};
 	struct subset_found found = {};
-	struct socket *socket;
-	struct sock *sk;
 
-	if (!file || !task)
-		return 0;
-	socket = bpf_sock_from_file(file);
-	if (!socket)
-		return 0;
-	sk = socket->sk;
-	if (!sk)
+	if (!sk || !task)
 		return 0;
 	key.port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	key.protocol = BPF_CORE_READ(sk, sk_protocol);

@@ -72,7 +72,8 @@ GroupView group_of(const Json& json) {
                   .refused = count(selections, "refused"),
                   .imbalance = number<double>(json, "imbalance"),
                   .members = {},
-                  .strangers = {}};
+                  .strangers = {},
+                  .foreign = text(json, "foreign_reason")};
   for (const Json& each : field(json, "members")) group.members.push_back(member_of(each));
   for (const Json& each : field(json, "strangers"))
     group.strangers.push_back({.pid = number<int64_t>(each, "pid"),
@@ -201,6 +202,11 @@ std::string stranger_line(const StrangerView& stranger, bool colour) {
          "\n";
 }
 
+std::string foreign_line(const GroupView& group, bool colour) {
+  return "  " + painted("foreign", Colour::Red, colour) + ": " + shown(group.foreign) +
+         "; shares are not kept\n";
+}
+
 std::string render_group(const GroupView& group, const Style& style) {
   uint64_t selected = 0;
   for (const MemberView& member : group.members) selected += member.selected.value_or(0);
@@ -209,6 +215,7 @@ std::string render_group(const GroupView& group, const Style& style) {
   for (const MemberView& member : group.members)
     rows.push_back(member_row(group, member, selected, style.now));
   std::string text = headline(group, style.colour);
+  if (!group.foreign.empty()) text += foreign_line(group, style.colour);
   if (!rows.empty()) text += render_table(kMemberColumns, rows, "  ", style.colour);
   for (const StrangerView& stranger : group.strangers)
     text += stranger_line(stranger, style.colour);

@@ -33,6 +33,7 @@ struct GroupView {
   std::optional<double> imbalance;
   std::vector<MemberView> members;
   std::vector<StrangerView> strangers;
+  std::string foreign;  // why its own program does not decide; empty: it does
 };
 
 Result<std::vector<GroupView>> parse_status(const std::string& document);

@@ -15,6 +15,10 @@
 namespace subset::shim {
 namespace {
 
+// Begins each classic program of ours, to no effect: the daemon replaces those, and leaves what a
+// server attached alone. SUBSET_SIGNATURE in bpf/layout.h.
+constexpr uint32_t kSignature = 0x53425553;
+
 Line& operator<<(Line& line, const NoDaemon& why) {
   return line << "no daemon at " << process.settings.socket_path << " ("
               << (why.text[0] ? why.text : describe_error(why.error)) << "): ";
@@ -27,6 +31,7 @@ Line& operator<<(Line& line, const NoDaemon& why) {
 // the kernel hashes where that is too large.
 bool select_by_cpu(int fd, uint32_t total) {
   sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_IMM, kSignature),
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(SKF_AD_OFF + SKF_AD_CPU)),
       BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, total != 0 ? total : UINT32_MAX),
       BPF_STMT(BPF_RET | BPF_A, 0),

@@ -213,17 +213,17 @@ void Groups::refresh_topology() {
   }
 }
 
-bool Groups::add_living(std::set<Cookie>& alive) const {
+bool Groups::add_living(Samples& alive) const {
   auto samples = around_.watch->sample();
   if (!samples) {
     spdlog::error("{}", samples.error().message());
     return false;
   }
-  for (const subset_sample& sample : *samples) alive.insert(sample.cookie);
+  for (const subset_sample& sample : *samples) alive.insert_or_assign(sample.cookie, sample);
   return true;
 }
 
-bool Groups::all_among(const std::set<Cookie>& alive) const {
+bool Groups::all_among(const Samples& alive) const {
   for (const auto& [serial, group] : registry_.groups())
     for (const auto& [cookie, member] : group.members)
       if (!alive.count(cookie)) return false;
@@ -234,7 +234,7 @@ bool Groups::all_among(const std::set<Cookie>& alive) const {
 // so nobody is gone who is there at a second look.
 void Groups::sweep() {
   refresh_topology();
-  std::set<Cookie> alive;
+  Samples alive;
   if (!add_living(alive)) return;
   if (!all_among(alive) && !add_living(alive)) return;
   std::erase_if(parked_, [&](Cookie cookie) { return !alive.count(cookie); });
@@ -248,8 +248,11 @@ void Groups::sweep() {
     }
   }
   for (const auto& [serial, cookie] : gone) depart(serial, cookie, "its socket was closed");
-  for (const auto& [serial, runtime] : runtimes_) {
-    if (const Group* group = registry_.find(serial)) check_seats(*group);
+  for (auto& [serial, runtime] : runtimes_) {
+    if (const Group* group = registry_.find(serial)) {
+      check_seats(*group);
+      oversee_group(*group, runtime, alive);
+    }
     runtime.steering->rearm_notice();
   }
   forget_empty(false);

@@ -86,10 +86,17 @@ class Groups {
     std::vector<uint64_t> selected_at_change;  // by slot: where the imbalance starts to count
     std::vector<Candidate> candidates;         // of the table in force
     std::vector<observe::Stranger> strangers;  // as of the last search
+    std::vector<observe::Stranger> misplaced;  // members; as of the last sweep
+    std::string foreign;                       // who decides instead of our program; or empty
   };
 
+  using Samples = std::map<Cookie, subset_sample>;
+
   Result<void> make_runtime(const Claim& claim, const Admission& admission, GroupSerial serial);
-  Result<void> seat(const Claim& claim, const Admission& admission, GroupSerial serial, int socket);
+  // Gives back why the group's program is not attached; empty: it is.
+  Result<std::string> seat(const Claim& claim, const Admission& admission, GroupSerial serial,
+                           int socket);
+  Result<std::string> attach(kernel::Steering& steering, int socket);
   Result<void> make_room(const Group* group, Runtime& runtime, const Admission& admission);
   Result<uint32_t> counter_for(const Claim& claim);
   void free_counter(Cookie cookie);
@@ -103,10 +110,10 @@ class Groups {
   void refresh_process(const Group& group, const Member& member);
   void refresh_processes(const Group& group);
   void refresh_topology();
-  // Adds the cookies of all tagged sockets; false, with a line in the log, if they cannot be
+  // Adds all tagged sockets; false, with a line in the log, if they cannot be
   // listed.
-  bool add_living(std::set<Cookie>& alive) const;
-  bool all_among(const std::set<Cookie>& alive) const;  // all members
+  bool add_living(Samples& alive) const;
+  bool all_among(const Samples& alive) const;  // all members
   void process_ended(int32_t pid);
   void watch_process(int32_t pid);
   void forget_empty(bool at_once);
@@ -115,7 +122,10 @@ class Groups {
   void unmanage_port(const GroupKey& key);
   void look_for_strangers();
   void compare_with_members(const std::vector<subset_found>& found);
-  void report_strangers(const Group& group, std::vector<observe::Stranger> strangers);
+  void report_strangers(const Group& group, std::vector<observe::Stranger>& known,
+                        std::vector<observe::Stranger> strangers);
+  void oversee_group(const Group& group, Runtime& runtime, const Samples& samples);
+  void report_foreign(const Group& group, Runtime& runtime, const std::string& reason);
 
   // True if the table is another one now.
   Result<bool> publish(const Group& group, Runtime& runtime);
@@ -124,7 +134,7 @@ class Groups {
   void changed(GroupSerial group);
 
   observe::GroupView view_of(const Group& group, const Runtime& runtime,
-                             const std::map<Cookie, const subset_sample*>& samples) const;
+                             const Samples& samples) const;
 
   Surroundings around_;
   Loop& loop_;

@@ -82,27 +82,29 @@ Result<void> Groups::make_room(const Group* group, Runtime& runtime, const Admis
 
 // In an order that leaves no wrong moment: the counter is named before the listener can be picked;
 // the tag comes before the slot, so that a daemon killed in between finds a tag without a seat and
-// not a seat without a tag. Attaching again what is attached costs a microsecond and repairs a
-// group whose program somebody replaced.
-Result<void> Groups::seat(const Claim& claim, const Admission& admission, GroupSerial serial,
-                          int socket) {
+// not a seat without a tag. Attaching again what is attached costs a microsecond.
+Result<std::string> Groups::seat(const Claim& claim, const Admission& admission, GroupSerial serial,
+                                 int socket) {
   Runtime& runtime = runtimes_.at(serial);
   kernel::Steering& steering = *runtime.steering;
   if (auto room = make_room(registry_.find(admission.group), runtime, admission); !room)
-    return room;
+    return tl::unexpected(room.error());
   auto counter = counter_for(claim);
   if (!counter) return fail(counter.error(), "join");
   if (auto done = around_.watch->tag(socket, tag_of(claim, admission, serial, *counter)); !done)
-    return done;
-  if (auto done = steering.attach(socket); !done) return done;
-  if (admission.slot == kNoSlot) return {};
+    return tl::unexpected(done.error());
+  auto foreign = attach(steering, socket);
+  if (!foreign || admission.slot == kNoSlot) return foreign;
   if (admission.vacates) {
-    if (auto done = steering.remove(*admission.vacates); !done) return done;
+    if (auto done = steering.remove(*admission.vacates); !done) return tl::unexpected(done.error());
   }
-  if (auto done = steering.set_counter(admission.slot, *counter); !done) return done;
+  if (auto done = steering.set_counter(admission.slot, *counter); !done)
+    return tl::unexpected(done.error());
   // A listener that was shut down has left its slot, one that listens again has not.
-  if (steering.occupant(admission.slot) == claim.cookie) return {};
-  return steering.insert(admission.slot, socket);
+  if (steering.occupant(admission.slot) == claim.cookie) return foreign;
+  if (auto done = steering.insert(admission.slot, socket); !done)
+    return tl::unexpected(done.error());
+  return foreign;
 }
 
 void Groups::report_join(const Group& group, const Claim& claim, const Admission& admission,
@@ -135,7 +137,8 @@ Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
     if (auto made = make_runtime(claim, *admission, serial); !made)
       return tl::unexpected(made.error());
   }
-  if (auto seated = seat(claim, *admission, serial, socket); !seated) {
+  auto seated = seat(claim, *admission, serial, socket);
+  if (!seated) {
     if (is_new) {
       (void)runtimes_.at(serial).steering->unpin();
       runtimes_.erase(serial);
@@ -153,9 +156,12 @@ Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
   write_record(group, runtimes_.at(serial));
   watch_process(claim.pid);
   report_join(group, claim, *admission, generation);
+  report_foreign(group, runtimes_.at(serial), *seated);
   changed(serial);
+  std::string warning = admission->warning;
+  if (!seated->empty()) warning += (warning.empty() ? "" : "; ") + group.id + ": " + *seated;
   return Joined{serial, admission->total, admission->instance, admission->ordinal,
-                admission->warning};
+                std::move(warning)};
 }
 
 Result<Groups::Joined> Groups::query(Cookie cookie) const {

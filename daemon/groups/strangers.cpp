@@ -86,15 +86,14 @@ void Groups::compare_with_members(const std::vector<subset_found>& found) {
     }
     std::sort(strangers.begin(), strangers.end(),
               [](const auto& a, const auto& b) { return a.cookie < b.cookie; });
-    report_strangers(group, std::move(strangers));
+    if (auto runtime = runtimes_.find(serial); runtime != runtimes_.end())
+      report_strangers(group, runtime->second.strangers, std::move(strangers));
   }
 }
 
 // An alarm for each that is new; the list itself stays in sight until it is empty.
-void Groups::report_strangers(const Group& group, std::vector<observe::Stranger> strangers) {
-  auto runtime = runtimes_.find(group.serial);
-  if (runtime == runtimes_.end()) return;
-  auto& known = runtime->second.strangers;
+void Groups::report_strangers(const Group& group, std::vector<observe::Stranger>& known,
+                              std::vector<observe::Stranger> strangers) {
   for (const observe::Stranger& stranger : strangers) {
     const auto same =
         std::lower_bound(known.begin(), known.end(), stranger,

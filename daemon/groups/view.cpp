@@ -53,7 +53,7 @@ GroupView headline(const Group& group) {
 }  // namespace
 
 GroupView Groups::view_of(const Group& group, const Runtime& runtime,
-                          const std::map<Cookie, const subset_sample*>& samples) const {
+                          const Samples& samples) const {
   GroupView view = headline(group);
   kernel::GroupCounts counts;
   if (auto read = runtime.steering->counts()) counts = std::move(*read);
@@ -64,7 +64,7 @@ GroupView Groups::view_of(const Group& group, const Runtime& runtime,
   auto add = [&](const Member& member, MemberView&& row) {
     describe(row, member);
     if (auto sample = samples.find(member.cookie); sample != samples.end())
-      measure(row, *sample->second);
+      measure(row, sample->second);
     if (auto counter = counters_.find(member.cookie); counter != counters_.end())
       row.open_connections = around_.watch->open_connections(counter->second);
     view.members.push_back(std::move(row));
@@ -105,6 +105,8 @@ GroupView Groups::view_of(const Group& group, const Runtime& runtime,
   for (const auto& [instance, selected] : since_change)
     loads.emplace_back(selected, group.weight_of(instance));
   view.strangers = runtime.strangers;
+  view.strangers.insert(view.strangers.end(), runtime.misplaced.begin(), runtime.misplaced.end());
+  view.foreign = runtime.foreign;
   view.imbalance = observe::imbalance_of(loads);
   return view;
 }
@@ -112,10 +114,10 @@ GroupView Groups::view_of(const Group& group, const Runtime& runtime,
 observe::Snapshot Groups::snapshot() const {
   observe::Snapshot snapshot;
   snapshot.at = std::chrono::system_clock::now();
-  std::map<Cookie, const subset_sample*> by_cookie;
+  Samples by_cookie;
   auto samples = around_.watch->sample();
   if (samples) {
-    for (const subset_sample& sample : *samples) by_cookie[sample.cookie] = &sample;
+    for (const subset_sample& sample : *samples) by_cookie.emplace(sample.cookie, sample);
   }
   for (const auto& [serial, group] : registry_.groups()) {
     auto runtime = runtimes_.find(serial);

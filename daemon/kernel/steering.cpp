@@ -96,6 +96,7 @@ struct Steering::Parts {
 
   // What outlives a program.
   Fd stage;
+  uint32_t stage_id = 0;
   Fd members;
   Fd more_members;  // of a group that outgrew `members`
   Fd slot_counters;
@@ -114,6 +115,7 @@ struct Steering::Parts {
   Skeleton skeleton;  // empty after adopt, until the first publish
 
   Result<void> make_maps(const Shape& shape);
+  Result<void> name_stage();
   Result<void> grow(const Shape& shape);
   Result<void> add_slot_maps(uint32_t new_slots);
   Result<void> find_program();
@@ -162,6 +164,13 @@ Result<void> Steering::Parts::add_slot_maps(uint32_t new_slots) {
   return {};
 }
 
+Result<void> Steering::Parts::name_stage() {
+  auto info = info_of(stage.get());
+  if (!info) return fail(info.error(), "stage");
+  stage_id = info->id;
+  return {};
+}
+
 Result<void> Steering::Parts::make_maps(const Shape& wanted) {
   first_slots = power_of_two(std::max<uint64_t>(64, wanted.slots));
   auto array = make_map(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "members", sizeof(uint64_t), first_slots);
@@ -170,6 +179,7 @@ Result<void> Steering::Parts::make_maps(const Shape& wanted) {
   auto programs = make_map(BPF_MAP_TYPE_PROG_ARRAY, "stage", sizeof(uint32_t), 1);
   if (!programs) return fail(programs.error(), "steering");
   stage = std::move(*programs);
+  if (auto named = name_stage(); !named) return named;
   if (auto done = pin(members.get(), dir + "/members"); !done) return done;
   if (auto done = pin(stage.get(), dir + "/stage"); !done) return done;
   return add_slot_maps(first_slots);
@@ -259,6 +269,7 @@ Result<std::unique_ptr<Steering>> Steering::adopt(const Pins& pins, const Watch&
     if (!found) return fail(found.error(), "adopt");
     *fd = std::move(*found);
   }
+  if (auto named = parts.name_stage(); !named) return fail(named.error(), "adopt");
   // A daemon killed while it grew the group may have left counts without the rest: the highest
   // number that has all three counts.
   for (uint32_t number = 0;; number++) {
@@ -459,6 +470,10 @@ Result<void> Steering::attach(int socket) {
   if (setsockopt(socket, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &program, sizeof program) != 0)
     return fail_errno("attach the steering program to the socket");
   return {};
+}
+
+uint32_t Steering::stage() const {
+  return parts_->stage_id;
 }
 
 Result<void> Steering::insert(Slot slot, int socket) {

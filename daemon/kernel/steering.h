@@ -44,6 +44,9 @@ class Steering {
   // so any member's socket will do, bound (UDP) or listening (TCP).
   Result<void> attach(int socket);
 
+  // Id of the map that what is attached jumps by: it names the group's program among all others.
+  uint32_t stage() const;
+
   // Puts a socket into a slot, replacing what is there in one store.
   Result<void> insert(Slot slot, int socket);
   Result<void> remove(Slot slot);

@@ -81,28 +81,39 @@ Result<Link> attach_counting(watch_bpf& skeleton, const std::string& dir) {
   return link;
 }
 
-Result<Link> attach_sampler(watch_bpf& skeleton) {
+// An iterator over the sockets that have an entry in `map`.
+Result<Link> attach_to_sockets_in(const bpf_map* map, const bpf_program* program) {
   bpf_iter_link_info info{};
-  info.map.map_fd = static_cast<__u32>(bpf_map__fd(skeleton.maps.tags));
+  info.map.map_fd = static_cast<__u32>(bpf_map__fd(map));
   LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof info);
-  Link link(bpf_program__autoload(skeleton.progs.sample_sockets)
-                ? bpf_program__attach_iter(skeleton.progs.sample_sockets, &options)
-                : bpf_program__attach_iter(skeleton.progs.sample_descriptors, nullptr));
-  if (!link) return fail_errno("attach the iterator of tagged sockets");
+  Link link(bpf_program__attach_iter(program, &options));
+  if (!link) return fail_errno(std::string("attach ") + bpf_program__name(program));
   return link;
 }
 
-Result<Link> attach_finder(watch_bpf& skeleton) {
-  Link link(bpf_program__attach_iter(skeleton.progs.find_sockets, nullptr));
-  if (!link) return fail_errno("attach the iterator of descriptors");
+Result<Link> attach_to_descriptors(const bpf_program* program) {
+  Link link(bpf_program__attach_iter(program, nullptr));
+  if (!link) return fail_errno(std::string("attach ") + bpf_program__name(program));
+  return link;
+}
+
+// All descriptors of this process, or where the kernel is older than 6.1, of the whole machine.
+Result<Link> attach_to_own_descriptors(const bpf_program* program) {
+  bpf_iter_link_info info{};
+  info.task.pid = static_cast<__u32>(getpid());
+  LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof info);
+  Link link(bpf_program__attach_iter(program, &options));
+  if (!link) return fail_errno(std::string("attach ") + bpf_program__name(program));
   return link;
 }
 
 // A kernel that is locked down may refuse iterators over the values of maps.
-void choose_sampler(watch_bpf& skeleton) {
-  const bool direct = iterates_storage();
-  bpf_program__set_autoload(skeleton.progs.sample_sockets, direct);
-  bpf_program__set_autoload(skeleton.progs.sample_descriptors, !direct);
+void choose_iterators(watch_bpf& skeleton, bool direct) {
+  const auto& programs = skeleton.progs;
+  for (bpf_program* program : {programs.look_at_socket, programs.sample_sockets})
+    bpf_program__set_autoload(program, direct);
+  for (bpf_program* program : {programs.look_at_descriptors, programs.sample_descriptors})
+    bpf_program__set_autoload(program, !direct);
 }
 
 // Runs an iterator once and takes its records.
@@ -133,6 +144,7 @@ Result<std::vector<T>> records_of(bpf_link* iterator) {
 struct Watch::Parts {
   Skeleton skeleton;
   Link counting;
+  Link looker;
   Link sampler;
   Link finder;
   CounterPages counters;
@@ -147,7 +159,8 @@ Result<std::unique_ptr<Watch>> Watch::open(const Pins& pins) {
   parts->skeleton.reset(watch_bpf__open());
   if (!parts->skeleton) return fail_errno("open the watching programs");
   watch_bpf& skeleton = *parts->skeleton;
-  choose_sampler(skeleton);
+  const bool direct = iterates_storage();
+  choose_iterators(skeleton, direct);
   if (auto set = pin_maps(skeleton, pins.root()); !set) return fail(set.error(), "watch");
   if (auto loaded = checked(watch_bpf__load(&skeleton), "load the watching programs"); !loaded)
     return fail(loaded.error(), "watch");
@@ -155,10 +168,17 @@ Result<std::unique_ptr<Watch>> Watch::open(const Pins& pins) {
   auto counting = attach_counting(skeleton, pins.root());
   if (!counting) return fail(counting.error(), "watch");
   parts->counting = std::move(*counting);
-  auto sampler = attach_sampler(skeleton);
+  const auto& maps = skeleton.maps;
+  const auto& programs = skeleton.progs;
+  auto looker = direct ? attach_to_sockets_in(maps.looked_at, programs.look_at_socket)
+                       : attach_to_own_descriptors(programs.look_at_descriptors);
+  if (!looker) return fail(looker.error(), "watch");
+  parts->looker = std::move(*looker);
+  auto sampler = direct ? attach_to_sockets_in(maps.tags, programs.sample_sockets)
+                        : attach_to_descriptors(programs.sample_descriptors);
   if (!sampler) return fail(sampler.error(), "watch");
   parts->sampler = std::move(*sampler);
-  auto finder = attach_finder(skeleton);
+  auto finder = attach_to_descriptors(programs.find_sockets);
   if (!finder) return fail(finder.error(), "watch");
   parts->finder = std::move(*finder);
   auto counters = CounterPages::map(bpf_map__fd(skeleton.maps.open_connections));
@@ -205,6 +225,19 @@ Result<void> Watch::untag(int socket) {
   const auto& maps = parts_->skeleton->maps;
   bpf_map_delete_elem(bpf_map__fd(maps.connections), &socket);
   return checked(bpf_map_delete_elem(bpf_map__fd(maps.tags), &socket), "untag the socket");
+}
+
+Result<subset_kernel_group> Watch::look_at(int socket) const {
+  const int map = bpf_map__fd(parts_->skeleton->maps.looked_at);
+  const uint32_t one = 1;
+  if (auto set = checked(bpf_map_update_elem(map, &socket, &one, BPF_ANY), "look at the socket");
+      !set)
+    return tl::unexpected(set.error());
+  auto records = records_of<subset_kernel_group>(parts_->looker.get());
+  bpf_map_delete_elem(map, &socket);
+  if (!records) return tl::unexpected(records.error());
+  if (records->empty()) return fail(ENOENT, "the socket to look at is gone");
+  return records->front();
 }
 
 Result<std::vector<subset_sample>> Watch::sample() const {

@@ -65,6 +65,8 @@ Json group_json(const GroupView& view) {
   json["strangers"] = Json::array();
   for (const Stranger& stranger : view.strangers)
     json["strangers"].push_back(stranger_json(stranger));
+  json["foreign"] = !view.foreign.empty();
+  if (!view.foreign.empty()) json["foreign_reason"] = view.foreign;
   return json;
 }
 

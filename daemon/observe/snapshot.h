@@ -59,6 +59,7 @@ struct GroupView {
   uint64_t refused = 0;
   std::vector<MemberView> members;  // by instance, then ordinal
   std::vector<Stranger> strangers;
+  std::string foreign;  // why the group's own program does not decide; empty: it does
 };
 
 struct Snapshot {

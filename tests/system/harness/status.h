@@ -38,6 +38,7 @@ struct GroupStatus {
   uint64_t kernel = 0;
   uint64_t refused = 0;
   size_t strangers = 0;
+  bool foreign = false;
   std::vector<MemberStatus> members;
 
   uint64_t selected() const { return home + alternative; }

@@ -25,6 +25,7 @@ const char kDocument[] = R"({"groups":[
     "since":"2026-01-01T00:58:20Z"}]},
  {"id":"tcp/[::1]:80","protocol":"tcp","mode":"least","total":1,"generation":1,"imbalance":null,
   "selections":{"home":0,"alternative":0,"kernel":0,"refused":0},
+  "foreign":true,"foreign_reason":"somebody else decides",
   "members":[{"instance":0,"member":0,"state":"active","pid":5,"command":"nginx","weight":100,
    "cpus":"0","selected":0,"backlog":3,"backlog_limit":128,"open_connections":17,"drops":0,
    "since":"2026-01-01T00:00:00Z"}]}]})";
@@ -57,6 +58,7 @@ TEST_CASE("the table") {
   stranger pid 9 (od?d): not in the map
 
 tcp/[::1]:80  least  1/1 active  generation 1  imbalance -  home 0  alternative 0  kernel 0  refused 0
+  foreign: somebody else decides; shares are not kept
   INSTANCE  MEMBER  STATE   PID  COMMAND  CPUS  WEIGHT  SELECTED  SHARE  QUEUE  OPEN  DROPS  AGE
        0/1       0  active    5  nginx    0        100         0      -  3/128    17      0   1h
 )";

@@ -149,6 +149,15 @@ TEST_CASE("strangers are told") {
   CHECK(stranger["cookie"] == 9);
 }
 
+TEST_CASE("a foreign group says who decides") {
+  Snapshot snapshot = one_member({});
+  CHECK(document(snapshot)["groups"][0]["foreign"] == false);
+  snapshot.groups[0].foreign = "somebody else decides";
+  const Json group = document(snapshot)["groups"][0];
+  CHECK(group["foreign"] == true);
+  CHECK(group["foreign_reason"] == "somebody else decides");
+}
+
 TEST_CASE("times are in UTC, to the second") {
   CHECK(to_rfc3339(Time{}) == "1970-01-01T00:00:00Z");
   CHECK(to_rfc3339(Time{std::chrono::seconds(1767225600)}) == "2026-01-01T00:00:00Z");
