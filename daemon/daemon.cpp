@@ -6,9 +6,13 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <map>
+
 #include <spdlog/spdlog.h>
 #include <systemd/sd-daemon.h>
 
+#include "config.h"
 #include "daemon/control/requests.h"
 #include "daemon/control/server.h"
 #include "daemon/groups/groups.h"
@@ -18,6 +22,8 @@
 #include "daemon/kernel/socket_facts.h"
 #include "daemon/kernel/topology.h"
 #include "daemon/loop/loop.h"
+#include "daemon/observe/figures.h"
+#include "daemon/observe/recent_events.h"
 #include "daemon/observe/sampler.h"
 
 namespace subset {
@@ -70,6 +76,20 @@ void log_http(const http::Address& address) {
         address.text());
 }
 
+// Sets this daemon's events apart from those of the one before it.
+std::string name_of_run() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+}
+
+std::map<std::string, uint64_t> named(const control::Counters& counters) {
+  return {{"connection", counters.connections},
+          {"request", counters.requests},
+          {"malformed", counters.malformed},
+          {"refused", counters.refused},
+          {"idle", counters.idle}};
+}
+
 Result<Groups::Surroundings> look_around(const Config& config) {
   auto pins = kernel::Pins::open(config.pin_dir);
   if (!pins) return tl::unexpected(pins.error());
@@ -88,19 +108,49 @@ struct Daemon::Impl {
   std::unique_ptr<Loop> loop;
   std::unique_ptr<Groups> groups;
   std::unique_ptr<observe::Sampler> sampler;
+  std::unique_ptr<observe::RecentEvents> events;
   std::unique_ptr<control::Requests> requests;
   std::unique_ptr<control::Server> server;
   std::unique_ptr<http::Site> site;
   std::unique_ptr<http::Server> http_server;
 
+  void tell(const Happening& happening);
+  observe::Snapshot look() const;
   Result<void> serve_http(http::Listening listening);
   Fd signals;
   Loop::Handle on_signal;
   bool remove_on_exit = false;
 };
 
+void Daemon::Impl::tell(const Happening& happening) {
+  log_happening(happening);
+  sampler->changed();
+  const std::string event = observe::to_json(happening, std::chrono::system_clock::now());
+  events->add(event);
+  if (requests) requests->tell(event);
+  if (http_server) http_server->wake_streams();
+}
+
+// The groups, and what the daemon says of itself.
+observe::Snapshot Daemon::Impl::look() const {
+  observe::Snapshot snapshot = groups->snapshot();
+  observe::Figures& figures = snapshot.figures;
+  figures.version = SUBSET_VERSION;
+  if (auto process = observe::read_process_figures()) figures.process = *process;
+  figures.registrations = requests->results();
+  figures.registration_seconds = requests->durations();
+  figures.control = named(server->counters());
+  if (http_server) {
+    figures.http_responses = http_server->counters().responses;
+    figures.http_connections = http_server->counters().connections;
+    figures.http_cut = http_server->counters().cut;
+  }
+  return snapshot;
+}
+
 Result<void> Daemon::Impl::serve_http(http::Listening listening) {
-  site = std::make_unique<http::Site>(*sampler);
+  site = std::make_unique<http::Site>(*sampler, *events,
+                                      [this](std::string_view id) { return groups->table(id); });
   auto made = http::Server::create(*loop, *site, std::move(listening));
   if (!made) return fail(made.error(), "HTTP");
   http_server = std::move(*made);
@@ -131,13 +181,10 @@ Result<std::unique_ptr<Daemon>> Daemon::create(DaemonOptions options) {
     if (auto dropped = kernel::drop_capabilities(); !dropped)
       return tl::unexpected(dropped.error());
   }
-  auto tell = [parts = impl.get()](const Happening& happening) {
-    log_happening(happening);
-    parts->sampler->changed();
-    if (parts->requests) parts->requests->tell(happening);
-  };
-  impl->sampler = std::make_unique<observe::Sampler>(
-      [parts = impl.get()] { return parts->groups->snapshot(); });
+  auto tell = [parts = impl.get()](const Happening& happening) { parts->tell(happening); };
+  impl->sampler =
+      std::make_unique<observe::Sampler>([parts = impl.get()] { return parts->look(); });
+  impl->events = std::make_unique<observe::RecentEvents>(name_of_run());
   impl->groups = std::make_unique<Groups>(std::move(*around), *impl->loop, tell);
   if (auto adopted = impl->groups->adopt(); !adopted) return tl::unexpected(adopted.error());
   impl->requests = std::make_unique<control::Requests>(*impl->groups, *impl->sampler, *impl->loop);

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
 #include "daemon/control/client.h"
@@ -59,16 +58,14 @@ bool stale(const protocol::Register& message, const Request& request) {
   return request.peer.pid <= 0 || !kernel::open_pidfd(request.peer.pid);
 }
 
-std::string event_text(const Happening& happening) {
-  nlohmann::ordered_json json;
-  json["time"] = observe::to_rfc3339(std::chrono::system_clock::now());
-  json["event"] = happening.what;
-  json["group"] = happening.group;
-  if (happening.instance) json["instance"] = *happening.instance;
-  if (happening.pid > 0) json["pid"] = happening.pid;
-  if (!happening.command.empty()) json["command"] = happening.command;
-  if (!happening.detail.empty()) json["detail"] = happening.detail;
-  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+// What came of a registration, for those who count.
+std::string result_of(const Result<Groups::Joined>& joined) {
+  if (!joined) {
+    const char* name = strerrorname_np(joined.error().code);
+    return name ? name : "error";
+  }
+  if (joined->known) return "again";
+  return joined->took_over ? "took_over" : "joined";
 }
 
 }  // namespace
@@ -84,6 +81,8 @@ void Requests::reply_later(std::shared_ptr<Connection> connection, const protoco
     loop_.at_end_of_round([this] {
       groups_.settle();
       for (auto& [waiting, ready] : std::exchange(waiting_, {})) waiting->reply(ready);
+      for (Clock::time_point begun : std::exchange(registering_, {}))
+        durations_.add(std::chrono::duration<double>(Clock::now() - begun).count());
     });
   }
   waiting_.push_back({std::move(connection), reply});
@@ -103,9 +102,18 @@ Result<Groups::Joined> Requests::join(const protocol::Register& message, const R
   return joined;
 }
 
+void Requests::count(const Result<Groups::Joined>& joined) {
+  results_[result_of(joined)]++;
+}
+
 void Requests::answer(const protocol::Register& message, Request& request) {
-  if (stale(message, request)) return;
+  if (stale(message, request)) {
+    results_["stale"]++;
+    return;
+  }
+  registering_.push_back(Clock::now());
   auto joined = join(message, request);
+  count(joined);
   if (!joined)
     spdlog::warn("process {} of user {} is refused: {}", request.peer.pid, request.peer.uid,
                  joined.error().message());
@@ -150,11 +158,11 @@ void Requests::answer(const protocol::Follow&, Request& request) {
     followers_.push_back(std::move(request.connection));
 }
 
-void Requests::tell(const Happening& happening) {
+void Requests::tell(const std::string& text) {
   std::erase_if(followers_, [](const auto& follower) { return !follower->open(); });
   if (followers_.empty()) return;
   protocol::Event event;
-  event_text(happening).copy(event.json, sizeof event.json - 1);
+  text.copy(event.json, sizeof event.json - 1);
   for (const auto& follower : followers_) follower->event(event);
 }
 

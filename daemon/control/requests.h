@@ -3,7 +3,11 @@
 // replies once the table is in force.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "daemon/control/handler.h"
@@ -20,8 +24,12 @@ class Requests final : public Handler {
 
   void handle(Request request) override;
 
-  // To all who follow.
-  void tell(const Happening& happening);
+  // To all who follow: one object of JSON, in a line.
+  void tell(const std::string& event);
+
+  // Of registrations, since the start.
+  const std::map<std::string, uint64_t>& results() const { return results_; }
+  const observe::DurationHistogram& durations() const { return durations_; }
 
  private:
   void answer(const protocol::Register& message, Request& request);
@@ -31,6 +39,8 @@ class Requests final : public Handler {
   void answer(const protocol::Follow& message, Request& request);
 
   Result<Groups::Joined> join(const protocol::Register& message, const Request& request);
+  using Clock = std::chrono::steady_clock;
+  void count(const Result<Groups::Joined>& joined);
   void reply_later(std::shared_ptr<Connection> connection, const protocol::Reply& reply);
 
   Groups& groups_;
@@ -41,6 +51,10 @@ class Requests final : public Handler {
     protocol::Reply reply;
   };
   std::vector<Waiting> waiting_;
+  std::vector<Clock::time_point> registering_;  // when those of this round began
+  std::map<std::string, uint64_t> results_ = {
+      {"joined", 0}, {"took_over", 0}, {"again", 0}, {"stale", 0}};
+  observe::DurationHistogram durations_;
   std::vector<std::shared_ptr<Connection>> curious_;  // who waits for a status document
   std::vector<std::shared_ptr<Connection>> followers_;
 };

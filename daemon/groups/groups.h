@@ -7,8 +7,11 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "daemon/base/result.h"
 #include "daemon/kernel/pins.h"
@@ -17,20 +20,14 @@
 #include "daemon/loop/loop.h"
 #include "daemon/model/registry.h"
 #include "daemon/model/table_plan.h"
+#include "daemon/observe/happening.h"
 #include "daemon/observe/snapshot.h"
+#include "daemon/observe/table_view.h"
 #include "protocol/message.h"
 
 namespace subset {
 
-// Something that an operator may want to know, as it happened.
-struct Happening {
-  std::string what;   // joined, left, took over, drained, resumed, flipped, ...
-  std::string group;  // its id
-  std::optional<uint32_t> instance;
-  int32_t pid = 0;
-  std::string command;
-  std::string detail;
-};
+using observe::Happening;
 
 class Groups {
  public:
@@ -55,6 +52,8 @@ class Groups {
     uint32_t instance = 0;
     uint32_t member = 0;
     std::string warning;
+    bool known = false;      // this very socket was a member already
+    bool took_over = false;  // another lineage's member drains from now on
   };
   // The socket stays the caller's. The table changes at the next settle().
   Result<Joined> join(const Claim& claim, int socket);
@@ -73,6 +72,8 @@ class Groups {
   void sweep();
 
   observe::Snapshot snapshot() const;
+  // The steering table of a group; empty where there is no such group.
+  std::optional<observe::TableView> table(std::string_view id) const;
 
   // At the end of an embedded daemon: takes groups without members away and, if none is left, all
   // pins; true then.
@@ -133,6 +134,7 @@ class Groups {
   Result<void> adopt_group(GroupSerial serial, const std::vector<subset_sample>& samples);
   void changed(GroupSerial group);
 
+  std::vector<CpuSet> cpus_of_domains(const Runtime& runtime) const;
   observe::GroupView view_of(const Group& group, const Runtime& runtime,
                              const Samples& samples) const;
 

@@ -160,8 +160,13 @@ Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
   changed(serial);
   std::string warning = admission->warning;
   if (!seated->empty()) warning += (warning.empty() ? "" : "; ") + group.id + ": " + *seated;
-  return Joined{serial, admission->total, admission->instance, admission->ordinal,
-                std::move(warning)};
+  return Joined{.group = serial,
+                .total = admission->total,
+                .instance = admission->instance,
+                .member = admission->ordinal,
+                .warning = std::move(warning),
+                .known = admission->known,
+                .took_over = !admission->displaced.empty()};
 }
 
 Result<Groups::Joined> Groups::query(Cookie cookie) const {
@@ -171,7 +176,12 @@ Result<Groups::Joined> Groups::query(Cookie cookie) const {
   const uint32_t total = member.generation == group->pending_generation && group->pending_total != 0
                              ? group->pending_total
                              : group->total;
-  return Joined{group->serial, total, member.instance, member.ordinal, ""};
+  return Joined{.group = group->serial,
+                .total = total,
+                .instance = member.instance,
+                .member = member.ordinal,
+                .warning = "",
+                .known = true};
 }
 
 Result<void> Groups::vacate(const Group& group, const Member& member) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What there is to see of the groups: the registry's names, the kernel's numbers.
 #include <algorithm>
+#include <tuple>
 
 #include "daemon/groups/groups.h"
 
@@ -47,6 +48,8 @@ GroupView headline(const Group& group) {
   view.vacancy = group.vacancy;
   view.total = group.total;
   view.generation = group.generation;
+  view.pending_generation = group.pending_total > 0 ? group.pending_generation : 0;
+  view.pending_total = group.pending_total;
   return view;
 }
 
@@ -124,9 +127,39 @@ observe::Snapshot Groups::snapshot() const {
     if (runtime != runtimes_.end())
       snapshot.groups.push_back(view_of(group, runtime->second, by_cookie));
   }
-  std::sort(snapshot.groups.begin(), snapshot.groups.end(),
-            [](const auto& a, const auto& b) { return a.id < b.id; });
+  std::sort(snapshot.groups.begin(), snapshot.groups.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.id, a.uid) < std::tie(b.id, b.uid);
+  });
   return snapshot;
+}
+
+// The CPUs of each domain; one domain is for all.
+std::vector<CpuSet> Groups::cpus_of_domains(const Runtime& runtime) const {
+  std::vector<CpuSet> cpus(runtime.plan.rows.size());
+  const auto domain_of_cpu = domains_of(runtime.plan.mode, around_.topology);
+  for (uint32_t cpu = 0; cpu < domain_of_cpu.size(); cpu++) {
+    if (domain_of_cpu[cpu] < cpus.size()) cpus[domain_of_cpu[cpu]].add(cpu);
+  }
+  return cpus;
+}
+
+std::optional<observe::TableView> Groups::table(std::string_view id) const {
+  const Group* group = registry_.find_id(std::string(id));
+  const auto runtime = group ? runtimes_.find(group->serial) : runtimes_.end();
+  if (runtime == runtimes_.end()) return std::nullopt;
+  const PlanState& plan = runtime->second.plan;
+  observe::TableView view;
+  view.group = group->id;
+  view.mode = plan.mode;
+  view.total = group->total;
+  view.plan = plan.serial;
+  for (size_t slot = 0; slot < group->seats.size(); slot++)
+    view.slots.push_back(
+        {static_cast<Slot>(slot), group->seats[slot].instance, group->seats[slot].ordinal});
+  const auto cpus = cpus_of_domains(runtime->second);
+  for (size_t domain = 0; domain < plan.rows.size(); domain++)
+    view.domains.push_back({cpus[domain].cpulist(), plan.rows[domain]});
+  return view;
 }
 
 }  // namespace subset

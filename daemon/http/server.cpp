@@ -61,13 +61,6 @@ bool is_read(const char* method) {
          std::strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
 }
 
-Response plain(unsigned status, std::string_view text) {
-  Response response;
-  response.status = status;
-  response.body = Body(text);
-  return response;
-}
-
 void release_owner(void* owner) {
   delete static_cast<std::shared_ptr<const void>*>(owner);
 }
@@ -183,10 +176,12 @@ void Server::Parts::sweep() {
     state.deadline = Clock::time_point::max();
     counters.cut++;
   }
+  resume_streams();
   if (connections.empty()) sweeper.reset();
 }
 
 void Server::Parts::resume_streams() {
+  if (waiting.empty()) return;
   for (Sending* sending : std::exchange(waiting, {})) MHD_resume_connection(sending->connection);
   run();
 }
@@ -336,6 +331,13 @@ void Server::Parts::on_completed(void* self, MHD_Connection* connection, void**,
 }
 
 // --- the server's face --------------------------------------------------------------------------
+
+Response plain(unsigned status, std::string_view text) {
+  Response response;
+  response.status = status;
+  response.body = Body(text);
+  return response;
+}
 
 Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Server::~Server() = default;

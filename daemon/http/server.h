@@ -30,8 +30,8 @@ struct Request {
 class Stream {
  public:
   virtual ~Stream() = default;
-  // What there is to send now; "" for nothing yet: Server::wake_streams() asks again. Empty: the
-  // stream ends.
+  // What there is to send now; "" for nothing yet: it is asked again within a second, or when
+  // Server::wake_streams() says so. Empty: the stream ends.
   virtual std::optional<std::string> next() = 0;
 };
 
@@ -51,6 +51,9 @@ struct Response {
   std::string_view etag;           // likewise; empty: it is not to be kept by caches
   std::unique_ptr<Stream> stream;  // instead of the body
 };
+
+// A line for people; it lives as long as the program.
+Response plain(unsigned status, std::string_view text);
 
 class Handler {
  public:

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "daemon/observe/snapshot.h"
 
@@ -23,6 +24,10 @@ class Sampler {
   static constexpr auto kOldest = std::chrono::seconds(1);
   // Something has changed: then this is old. More often, changes would make storms dear.
   static constexpr auto kOldestAfterChange = std::chrono::milliseconds(200);
+  // Rates are over this time at least: over less they would be noise.
+  static constexpr auto kRateSpan = std::chrono::milliseconds(500);
+  // And over this at most: after a longer pause the next snapshot has none, and the one after has.
+  static constexpr auto kLongestRateSpan = std::chrono::minutes(2);
 
   explicit Sampler(std::function<Snapshot()> take,
                    std::function<Clock::time_point()> now = Clock::now)
@@ -40,12 +45,20 @@ class Sampler {
                       const std::function<std::string(const Snapshot&)>& render);
 
  private:
+  struct Taken {
+    SnapshotPtr snapshot;
+    Clock::time_point at;
+  };
+
+  const Taken* base_for(Clock::time_point now) const;
+  void remember(const Taken& taken);
+
   std::function<Snapshot()> take_;
   std::function<Clock::time_point()> now_;
-  SnapshotPtr last_;
-  Clock::time_point taken_;
+  Taken last_;
+  std::vector<Taken> marks_;  // two at most, at least kRateSpan apart: what rates are taken from
   bool changed_ = false;
-  std::map<std::string, TextPtr> texts_;
+  std::map<std::string, TextPtr> texts_;  // of the last one
 };
 
 }  // namespace subset::observe

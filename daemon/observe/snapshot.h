@@ -5,9 +5,12 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "daemon/model/types.h"
+#include "daemon/observe/figures.h"
 
 namespace subset::observe {
 
@@ -22,6 +25,7 @@ struct MemberView {
   std::string cpus;
   Cookie cookie = 0;
   uint64_t selected = 0;
+  std::optional<double> rate;  // of `selected`, a second; empty: not known yet
   uint64_t migrated = 0;
   uint64_t queue_bytes = 0;
   uint64_t queue_limit_bytes = 0;
@@ -52,11 +56,14 @@ struct GroupView {
   Vacancy vacancy = Vacancy::Spread;
   uint32_t total = 1;
   uint64_t generation = 1;
+  uint64_t pending_generation = 0;  // 0: none is pending
+  uint32_t pending_total = 0;
   std::optional<double> imbalance;  // empty before traffic
   uint64_t home = 0;
   uint64_t alternative = 0;
   uint64_t kernel = 0;
   uint64_t refused = 0;
+  std::optional<double> rate;  // of selections with any outcome, a second; empty: not known yet
   std::vector<MemberView> members;  // by instance, then ordinal
   std::vector<Stranger> strangers;
   std::string foreign;  // why the group's own program does not decide; empty: it does
@@ -65,10 +72,23 @@ struct GroupView {
 struct Snapshot {
   Time at{};
   std::vector<GroupView> groups;  // by id
+  Figures figures;
+
+  // nullptr where there is none. Two users' groups may have one id: the first of them.
+  const GroupView* find(std::string_view id) const;
 };
 
 // The document of status.schema.json.
 std::string to_json(const Snapshot& snapshot);
+// One group of it.
+std::string to_json(const GroupView& group);
+
+// Instances with a member that gets traffic.
+uint32_t active_instances(const GroupView& group);
+
+// What has been counted since `before`, a second. What has no counter there, or a larger one, has
+// no rate.
+void add_rates(Snapshot& snapshot, const Snapshot& before, double seconds);
 
 // "2026-01-01T00:00:00Z".
 std::string to_rfc3339(Time time);
