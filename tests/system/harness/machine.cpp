@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "tests/system/harness/machine.h"
 
+#include <atomic>
 #include <fstream>
 #include <sstream>
 
@@ -10,8 +11,9 @@
 namespace subset::test {
 namespace {
 
+// Two threads may each have a machine.
 int next_number() {
-  static int number = 0;
+  static std::atomic<int> number = 0;
   return ++number;
 }
 
