@@ -130,9 +130,14 @@ Result<Client> Client::connect(const std::string& path, milliseconds patience) {
   return Client(std::move(*socket), path);
 }
 
-Result<Client::Answer> Client::ask(const void* request, size_t size) {
+Result<void> Client::send_request(const void* request, size_t size) {
   if (send(socket_.get(), request, size, MSG_NOSIGNAL) < 0)
     return tl::make_unexpected(explain(fail_errno("ask the daemon at " + path_).value(), path_));
+  return {};
+}
+
+// Of size 0: the daemon has hung up.
+Result<Client::Answer> Client::hear() {
   Answer answer;
   iovec buffer{.iov_base = answer.packet, .iov_len = sizeof answer.packet};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
@@ -147,9 +152,15 @@ Result<Client::Answer> Client::ask(const void* request, size_t size) {
   if (got < 0)
     return tl::make_unexpected(
         explain(fail_errno("hear from the daemon at " + path_).value(), path_));
-  if (got == 0) return tl::make_unexpected(silent(path_));
   answer.size = static_cast<size_t>(got);
   answer.descriptor = take_descriptor(message);
+  return answer;
+}
+
+Result<Client::Answer> Client::ask(const void* request, size_t size) {
+  if (auto sent = send_request(request, size); !sent) return tl::make_unexpected(sent.error());
+  auto answer = hear();
+  if (answer && answer->size == 0) return tl::make_unexpected(silent(path_));
   return answer;
 }
 
@@ -174,6 +185,22 @@ Result<std::string> Client::change(const protocol::Change& change) {
   if (!reply) return tl::make_unexpected(foreign(path_));
   if (reply->error == 0) return text_of(*reply);
   return tl::make_unexpected(refusal(*reply));
+}
+
+Result<void> Client::follow() {
+  protocol::Follow request;
+  return send_request(&request, sizeof request);
+}
+
+Result<std::optional<std::string>> Client::next_event() {
+  auto answer = hear();
+  if (!answer) return tl::make_unexpected(answer.error());
+  if (answer->size == 0) return std::nullopt;
+  if (auto event = answer->as<protocol::Event>(protocol::Kind::Event))
+    return std::string(event->json, strnlen(event->json, sizeof event->json));
+  if (auto reply = answer->as<protocol::Reply>(protocol::Kind::Reply))
+    return tl::make_unexpected(refusal(*reply));
+  return tl::make_unexpected(foreign(path_));
 }
 
 Result<bool> daemon_listens(const std::string& path) {

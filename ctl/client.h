@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 
 #include "daemon/base/fd.h"
@@ -22,10 +23,19 @@ class Client {
   // What the daemon says beside success, often nothing; its refusal is an error.
   Result<std::string> change(const protocol::Change& change);
 
+  // From now on the daemon sends what happens, and nothing else may be asked here.
+  Result<void> follow();
+  // One JSON object, waited for without bound: poll fd() first. Empty: the daemon has gone, or has
+  // cut off who does not read.
+  Result<std::optional<std::string>> next_event();
+  int fd() const { return socket_.get(); }
+
  private:
   Client(Fd socket, std::string path) : socket_(std::move(socket)), path_(std::move(path)) {}
 
   struct Answer;
+  Result<void> send_request(const void* request, size_t size);
+  Result<Answer> hear();
   Result<Answer> ask(const void* request, size_t size);
 
   Fd socket_;

@@ -2,6 +2,7 @@
 #include "ctl/command_line.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <memory>
 
@@ -20,6 +21,11 @@ constexpr char kRunFooter[] =
 constexpr char kExecFooter[] =
     "SHARE is I/N (instance I of N, from 0), auto/N (a vacant one of N) or auto.\n"
     "Example: subset exec 3/8 -- unbound -d";
+
+constexpr char kTopFooter[] =
+    "Keys: n, r, u, d, o and a sort by name, rate, queue, drops, open connections and age, the "
+    "same\n"
+    "key again turns the order round; g shows groups instead of members; ? lists all keys; q ends.";
 
 // A usage error that parsing itself does not find.
 struct Misuse {
@@ -44,9 +50,11 @@ struct Parsed {
   RunCommand run;
   ExecCommand exec;
   StatusCommand status;
+  TopCommand top;
+  EventsCommand events;
   CheckCommand check;
   ChangeCommand change;
-  std::string copies, instance, value;
+  std::string copies, instance, value, interval, samples, sort;
 };
 
 // --- what there is to say ---------------------------------------------------------------------
@@ -102,12 +110,36 @@ void add_exec(CLI::App& top, Parsed& parsed) {
   take_command(app, "SHARE", kExecFooter);
 }
 
+void add_top(CLI::App& parent, Parsed& parsed) {
+  CLI::App& app = *parent.add_subcommand("top", "watch members and their traffic, live");
+  app.add_option("GROUP", parsed.top.group, "id of one group, or a part of the ids of some")
+      ->type_name("");
+  app.add_option("--interval", parsed.interval, "time between two looks, 0.1 to 3600 (1)")
+      ->type_name("SECONDS");
+  app.add_option("--samples", parsed.samples, "end after so many looks")->type_name("N");
+  app.add_option("--sort", parsed.sort, "name, rate, queue, drops, open or age")->type_name("KEY");
+  app.add_flag("--json", parsed.top.json, "one JSON object a look, for programs");
+  add_socket(app, parsed.top.socket);
+  app.footer(kTopFooter);
+}
+
+void add_events(CLI::App& parent, Parsed& parsed) {
+  CLI::App& app = *parent.add_subcommand("events", "say what happens to groups, until Ctrl-C");
+  app.add_option("GROUP", parsed.events.group, "only of groups with this in their id")
+      ->type_name("");
+  app.add_flag("-f,--follow")->description("wait for more: it always does");
+  app.add_flag("--json", parsed.events.json, "one JSON object a line");
+  add_socket(app, parsed.events.socket);
+}
+
 void add_readers(CLI::App& top, Parsed& parsed) {
   CLI::App& status = *top.add_subcommand("status", "show groups, their members and their traffic");
   status.add_option("GROUP", parsed.status.group, "id of one group, or a part that only it has")
       ->type_name("");
   status.add_flag("--json", parsed.status.json, "the daemon's own document");
   add_socket(status, parsed.status.socket);
+  add_top(top, parsed);
+  add_events(top, parsed);
   CLI::App& check =
       *top.add_subcommand("check", "try what this machine can do, and say what lacks");
   check.add_flag("--json", parsed.check.json, "for programs");
@@ -222,6 +254,46 @@ OrMisuse<Command> finish_exec(const CLI::App& app, Parsed& parsed, const Words& 
   return parsed.exec;
 }
 
+constexpr std::array<std::pair<std::string_view, SortKey>, 6> kSortKeys{{{"name", SortKey::Name},
+                                                                         {"rate", SortKey::Rate},
+                                                                         {"queue", SortKey::Queue},
+                                                                         {"drops", SortKey::Drops},
+                                                                         {"open", SortKey::Open},
+                                                                         {"age", SortKey::Age}}};
+
+OrMisuse<double> interval_of(const std::string& text) {
+  double seconds = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  const bool all = error == std::errc() && end == text.data() + text.size();
+  if (all && seconds >= 0.1 && seconds <= 3600) return seconds;
+  return misuse("--interval " + text + ": expected seconds, 0.1 to 3600");
+}
+
+OrMisuse<SortKey> sort_key_of(const std::string& text) {
+  for (const auto& [name, key] : kSortKeys)
+    if (name == text) return key;
+  return misuse("--sort " + text + ": expected name, rate, queue, drops, open or age");
+}
+
+OrMisuse<Command> finish_top(Parsed& parsed) {
+  if (!parsed.interval.empty()) {
+    auto interval = interval_of(parsed.interval);
+    if (!interval) return tl::make_unexpected(interval.error());
+    parsed.top.interval_seconds = *interval;
+  }
+  if (!parsed.samples.empty()) {
+    auto samples = whole_number(parsed.samples, 1, UINT32_MAX);
+    if (!samples) return misuse("--samples " + parsed.samples + ": expected a number from 1");
+    parsed.top.samples = *samples;
+  }
+  if (!parsed.sort.empty()) {
+    auto key = sort_key_of(parsed.sort);
+    if (!key) return tl::make_unexpected(key.error());
+    parsed.top.sort = *key;
+  }
+  return parsed.top;
+}
+
 OrMisuse<uint32_t> value_of(const ChangeWord& word, const std::string& value) {
   if (word.verb == protocol::Verb::SetMode) {
     const auto* end = std::end(kModeNames);
@@ -258,6 +330,8 @@ OrMisuse<Command> finish(const CLI::App& app, Parsed& parsed, const Words& words
   if (name == "run") return finish_run(app, parsed, words);
   if (name == "exec") return finish_exec(app, parsed, words);
   if (name == "status") return parsed.status;
+  if (name == "top") return finish_top(parsed);
+  if (name == "events") return parsed.events;
   if (name == "check") return parsed.check;
   const auto* word = std::find_if(std::begin(kChangeWords), std::end(kChangeWords),
                                   [&](const ChangeWord& each) { return name == each.name; });

@@ -33,6 +33,22 @@ struct StatusCommand {
   bool json = false;
 };
 
+// Which of the values orders the rows of `top`.
+enum class SortKey : uint8_t { Name, Rate, Queue, Drops, Open, Age };
+
+struct TopCommand {
+  std::optional<std::string> group, socket;
+  bool json = false;
+  double interval_seconds = 1;
+  uint32_t samples = 0;  // 0: until it is stopped
+  SortKey sort = SortKey::Name;
+};
+
+struct EventsCommand {
+  std::optional<std::string> group, socket;  // a part of the groups' ids
+  bool json = false;
+};
+
 struct ChangeCommand {
   protocol::Verb verb{};
   std::string group;  // an id, or a part of one
@@ -52,8 +68,8 @@ struct Saying {
   std::string text;
 };
 
-using Command =
-    std::variant<Saying, RunCommand, ExecCommand, StatusCommand, ChangeCommand, CheckCommand>;
+using Command = std::variant<Saying, RunCommand, ExecCommand, StatusCommand, TopCommand,
+                             EventsCommand, ChangeCommand, CheckCommand>;
 
 // `words` without the name of the program.
 Command parse_command_line(const std::vector<std::string>& words);

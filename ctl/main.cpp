@@ -12,10 +12,12 @@
 
 #include "ctl/check.h"
 #include "ctl/command_line.h"
+#include "ctl/events.h"
 #include "ctl/exec.h"
 #include "ctl/groups.h"
 #include "ctl/run.h"
 #include "ctl/start.h"
+#include "ctl/top.h"
 #include "protocol/message.h"
 
 namespace subset::ctl {
@@ -64,6 +66,14 @@ struct CarryOut {
   int operator()(const ExecCommand& command) const { return failure(execute(command)); }
   int operator()(const StatusCommand& command) const {
     return print(show_status(command, socket_path(command.socket), use_colour()));
+  }
+  int operator()(const TopCommand& command) const {
+    auto shown = top(command, socket_path(command.socket), use_colour());
+    return shown ? 0 : failure(shown.error());
+  }
+  int operator()(const EventsCommand& command) const {
+    auto followed = follow_events(command, socket_path(command.socket), use_colour());
+    return followed ? 0 : failure(followed.error());
   }
   int operator()(const ChangeCommand& command) const {
     auto said = change_group(command, socket_path(command.socket));

@@ -2,11 +2,11 @@
 #include "ctl/status.h"
 
 #include <algorithm>
-#include <cstdio>
-#include <set>
 
 #include <nlohmann/json.hpp>
 
+#include "ctl/rates.h"
+#include "ctl/shown.h"
 #include "ctl/table.h"
 
 namespace subset::ctl {
@@ -51,6 +51,7 @@ MemberView member_of(const Json& json) {
           .backlog = count(json, "backlog"),
           .backlog_limit = count(json, "backlog_limit"),
           .open_connections = count(json, "open_connections"),
+          .cookie = count(json, "cookie"),
           .pid = number<int64_t>(json, "pid"),
           .state = text(json, "state"),
           .command = text(json, "command"),
@@ -64,6 +65,7 @@ GroupView group_of(const Json& json) {
   GroupView group{.id = text(json, "id"),
                   .protocol = text(json, "protocol"),
                   .mode = text(json, "mode"),
+                  .uid = count(json, "uid"),
                   .total = count(json, "total"),
                   .generation = count(json, "generation"),
                   .home = count(selections, "home"),
@@ -97,60 +99,11 @@ Result<Json> parse_document(const std::string& document) {
 
 // --- showing ---------------------------------------------------------------------------------
 
-std::string shown(const std::optional<uint64_t>& value) {
-  return value ? std::to_string(*value) : "-";
-}
-
-std::string shown(const std::string& value) {
-  return value.empty() ? "-" : printable(value);
-}
-
-std::string format_number(const char* format, double value, const char* unit) {
-  char buffer[64];
-  std::snprintf(buffer, sizeof buffer, format, value, unit);
-  return buffer;
-}
-
-// 512, 13.0K, 208K: three digits are enough to see how full a queue is.
-std::string bytes_text(const std::optional<uint64_t>& bytes) {
-  if (!bytes) return "-";
-  if (*bytes < 1024) return std::to_string(*bytes);
-  const char* const units[] = {"K", "M", "G", "T", "P", "E"};
-  size_t unit = 0;
-  double value = static_cast<double>(*bytes) / 1024;
-  for (; value >= 1000 && unit + 1 < std::size(units); ++unit) value /= 1024;
-  return format_number(value < 100 ? "%.1f%s" : "%.0f%s", value, units[unit]);
-}
-
-std::string age_text(const std::string& since, std::time_t now) {
-  std::tm then{};
-  const char* end = strptime(since.c_str(), "%Y-%m-%dT%H:%M:%S", &then);
-  if (end == nullptr) return "-";
-  std::time_t seconds = std::max<std::time_t>(0, now - timegm(&then));
-  if (seconds < 60) return std::to_string(seconds) + "s";
-  if (seconds < 3600) return std::to_string(seconds / 60) + "m";
-  if (seconds < 86400) return std::to_string(seconds / 3600) + "h";
-  return std::to_string(seconds / 86400) + "d";
-}
-
-Cell state_cell(const MemberView& member) {
-  if (member.vacant) return {"vacant", Colour::Red};
-  if (member.state == "active") return {member.state, Colour::Green};
-  if (member.state == "draining") return {member.state, Colour::Yellow};
-  return {shown(member.state), Colour::Cyan};
-}
-
 std::string share_text(const MemberView& member, uint64_t selected_by_all) {
   if (!member.selected || selected_by_all == 0) return "-";
   return format_number(
       "%.1f%s",
       100.0 * static_cast<double>(*member.selected) / static_cast<double>(selected_by_all), "%");
-}
-
-std::string queue_text(const GroupView& group, const MemberView& member) {
-  if (member.vacant) return "-";
-  if (group.protocol == "tcp") return shown(member.backlog) + "/" + shown(member.backlog_limit);
-  return bytes_text(member.queue_bytes) + "/" + bytes_text(member.queue_limit_bytes);
 }
 
 const std::vector<Column> kMemberColumns = {
@@ -174,13 +127,6 @@ std::vector<Cell> member_row(const GroupView& group, const MemberView& member,
           tcp ? shown(member.open_connections) : "-",
           {shown(member.drops), member.drops.value_or(0) > 0 ? Colour::Red : Colour::None},
           age_text(member.since, now)};
-}
-
-size_t active_instances(const GroupView& group) {
-  std::set<std::optional<uint64_t>> active;
-  for (const MemberView& member : group.members)
-    if (member.state == "active" && !member.vacant) active.insert(member.instance);
-  return active.size();
 }
 
 std::string headline(const GroupView& group, bool colour) {
@@ -230,6 +176,27 @@ std::string list_of_ids(const std::vector<GroupView>& groups) {
   return groups.size() > kShown ? list + ", ..." : list;
 }
 
+// --- for programs ----------------------------------------------------------------------------
+
+Json json_of(const std::optional<double>& rate) {
+  return rate ? Json(*rate) : Json(nullptr);
+}
+
+void add_rates(Json& json, const GroupView& group, const Rates& rates) {
+  if (!json.is_object()) return;
+  const MemberView member = member_of(json);
+  json["rate"] = json_of(rates.selected(group, member));
+  json["drops_rate"] = json_of(rates.drops(group, member));
+}
+
+std::string utc_text(std::time_t time) {
+  std::tm utc{};
+  gmtime_r(&time, &utc);
+  char text[32];
+  strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
 }  // namespace
 
 Result<std::vector<GroupView>> parse_status(const std::string& document) {
@@ -272,6 +239,24 @@ Result<std::string> pretty_status(const std::string& document,
   }
   // Replaced rather than thrown at: bytes that are no UTF-8.
   return json->dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Result<std::string> document_with_rates(const std::string& document,
+                                        const std::optional<std::string>& part, const Rates& rates,
+                                        std::time_t now) {
+  auto json = parse_document(document);
+  if (!json) return tl::make_unexpected(json.error());
+  Json groups = Json::array();
+  for (Json& each : (*json)["groups"]) {
+    const GroupView group = group_of(each);
+    if (!each.is_object() || (part && group.id.find(*part) == std::string::npos)) continue;
+    each["rate"] = json_of(rates.of(group));
+    if (field(each, "members").is_array())
+      for (Json& member : each["members"]) add_rates(member, group, rates);
+    groups.push_back(std::move(each));
+  }
+  const Json line = {{"time", utc_text(now)}, {"groups", std::move(groups)}};
+  return line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace subset::ctl

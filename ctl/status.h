@@ -16,7 +16,7 @@ namespace subset::ctl {
 
 struct MemberView {
   std::optional<uint64_t> instance, member, weight, selected, queue_bytes, queue_limit_bytes, drops,
-      backlog, backlog_limit, open_connections;
+      backlog, backlog_limit, open_connections, cookie;
   std::optional<int64_t> pid;
   std::string state, command, cpus, since;
   bool vacant = false;
@@ -29,7 +29,7 @@ struct StrangerView {
 
 struct GroupView {
   std::string id, protocol, mode;
-  std::optional<uint64_t> total, generation, home, alternative, kernel, refused;
+  std::optional<uint64_t> uid, total, generation, home, alternative, kernel, refused;
   std::optional<double> imbalance;
   std::vector<MemberView> members;
   std::vector<StrangerView> strangers;
@@ -51,5 +51,14 @@ std::string render_status(const std::vector<GroupView>& groups, const Style& sty
 // The document as it came, indented; of one group alone where `id` is given.
 Result<std::string> pretty_status(const std::string& document,
                                   const std::optional<std::string>& id);
+
+class Rates;
+
+// The document on one line, with `time` in front, and `rate` (selections a second) in each group
+// and `rate` and `drops_rate` in each member; null where they are not known. Of groups with `part`
+// in their ids alone where it is given.
+Result<std::string> document_with_rates(const std::string& document,
+                                        const std::optional<std::string>& part, const Rates& rates,
+                                        std::time_t now);
 
 }  // namespace subset::ctl

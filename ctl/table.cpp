@@ -26,32 +26,22 @@ const char* escape_of(Colour colour) {
 
 using Row = std::vector<Cell>;
 
-std::vector<size_t> widths_of(const std::vector<Column>& columns, const std::vector<Row>& rows) {
-  std::vector<size_t> widths;
-  for (size_t i = 0; i < columns.size(); ++i) {
-    size_t width = std::string_view(columns[i].title).size();
-    for (const Row& row : rows)
-      if (i < row.size()) width = std::max(width, row[i].text.size());
-    widths.push_back(width);
-  }
-  return widths;
-}
-
-std::string render_row(const std::vector<Column>& columns, const std::vector<size_t>& widths,
-                       const Row& row, std::string_view indent, bool colour) {
-  std::string line(indent);
-  size_t owed = 0;  // blanks that are written only if something follows
+Row align(const std::vector<Column>& columns, const std::vector<size_t>& widths, const Row& row,
+          std::string_view indent) {
+  Row line;
+  size_t owed = indent.size();  // blanks that are written only if something follows
   for (size_t i = 0; i < std::min(columns.size(), row.size()); ++i) {
     const Cell& cell = row[i];
     size_t padding = widths[i] - cell.text.size();
     if (columns[i].right) owed += padding;
     if (!cell.text.empty()) {
-      line.append(owed, ' ').append(painted(cell.text, cell.colour, colour));
+      if (owed > 0) line.emplace_back(std::string(owed, ' '));
+      line.push_back(cell);
       owed = 0;
     }
     owed += (columns[i].right ? 0 : padding) + 2;
   }
-  return line + "\n";
+  return line;
 }
 
 }  // namespace
@@ -68,13 +58,34 @@ std::string printable(std::string_view text) {
   return result;
 }
 
-std::string render_table(const std::vector<Column>& columns, const std::vector<Row>& rows,
-                         std::string_view indent, bool colour) {
+std::vector<size_t> widths_of(const std::vector<Column>& columns, const std::vector<Row>& rows) {
+  std::vector<size_t> widths;
+  for (size_t i = 0; i < columns.size(); ++i) {
+    size_t width = std::string_view(columns[i].title).size();
+    for (const Row& row : rows)
+      if (i < row.size()) width = std::max(width, row[i].text.size());
+    widths.push_back(width);
+  }
+  return widths;
+}
+
+std::vector<Row> lay_out(const std::vector<Column>& columns, const std::vector<Row>& rows,
+                         std::string_view indent) {
   std::vector<size_t> widths = widths_of(columns, rows);
   Row heading;
   for (const Column& column : columns) heading.emplace_back(column.title, Colour::Bold);
-  std::string text = render_row(columns, widths, heading, indent, colour);
-  for (const Row& row : rows) text += render_row(columns, widths, row, indent, colour);
+  std::vector<Row> lines{align(columns, widths, heading, indent)};
+  for (const Row& row : rows) lines.push_back(align(columns, widths, row, indent));
+  return lines;
+}
+
+std::string render_table(const std::vector<Column>& columns, const std::vector<Row>& rows,
+                         std::string_view indent, bool colour) {
+  std::string text;
+  for (const Row& line : lay_out(columns, rows, indent)) {
+    for (const Cell& cell : line) text += painted(cell.text, cell.colour, colour);
+    text += "\n";
+  }
   return text;
 }
 

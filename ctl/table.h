@@ -2,6 +2,7 @@
 // Aligned columns. Pure.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -33,7 +34,17 @@ std::string painted(std::string_view text, Colour colour, bool enabled);
 // terminal.
 std::string printable(std::string_view text);
 
-// Rows shorter than the heading end early; no line ends in blanks.
+// The width of each column, of its heading and of what is in it.
+std::vector<size_t> widths_of(const std::vector<Column>& columns,
+                              const std::vector<std::vector<Cell>>& rows);
+
+// The heading and the rows as lines of cells whose texts, one behind the other, are aligned. Rows
+// shorter than the heading end early; no line ends in blanks.
+std::vector<std::vector<Cell>> lay_out(const std::vector<Column>& columns,
+                                       const std::vector<std::vector<Cell>>& rows,
+                                       std::string_view indent);
+
+// The same as text.
 std::string render_table(const std::vector<Column>& columns,
                          const std::vector<std::vector<Cell>>& rows, std::string_view indent,
                          bool colour);

@@ -66,6 +66,19 @@ TEST_CASE("the commands that read") {
   CHECK(status.group == "udp");
   CHECK(status.json);
   CHECK(status.socket == "/s");
+  auto top =
+      parsed<TopCommand>("top udp --json --interval 0.5 --samples 3 --sort rate --socket /s");
+  CHECK(top.group == "udp");
+  CHECK(top.json);
+  CHECK(top.interval_seconds == 0.5);
+  CHECK(top.samples == 3);
+  CHECK(top.sort == SortKey::Rate);
+  CHECK(top.socket == "/s");
+  CHECK(parsed<TopCommand>("top").interval_seconds == 1);
+  auto events = parsed<EventsCommand>("events --follow --json udp");
+  CHECK(events.json);
+  CHECK(events.group == "udp");
+  CHECK_FALSE(parsed<EventsCommand>("events").json);
   CHECK(parsed<CheckCommand>("check --json").json);
 }
 
@@ -86,7 +99,7 @@ TEST_CASE("the commands that change") {
 TEST_CASE("bad input is one line that says what to do, and status 2") {
   for (const char* line : {"",
                            "bogus",
-                           "top",
+                           "topp",
                            "--bogus",
                            "run",
                            "run -n 4",
@@ -126,6 +139,13 @@ TEST_CASE("bad input is one line that says what to do, and status 2") {
                            "mode g",
                            "mode g fast",
                            "activate",
+                           "top a b",
+                           "top --interval 0",
+                           "top --interval 1s",
+                           "top --interval nan",
+                           "top --samples 0",
+                           "top --sort luck",
+                           "events a b",
                            "check x"}) {
     CAPTURE(line);
     Saying saying = said(line);
@@ -152,8 +172,8 @@ TEST_CASE("help and version") {
   CHECK(said("--version").status == 0);
   Saying help = said("--help");
   CHECK(help.status == 0);
-  for (const char* name : {"run", "exec", "status", "check", "drain", "resume", "weight", "mode",
-                           "activate", "abandon"}) {
+  for (const char* name : {"run", "exec", "status", "top", "events", "check", "drain", "resume",
+                           "weight", "mode", "activate", "abandon"}) {
     CAPTURE(name);
     CHECK(help.text.find(std::string("  ") + name) != std::string::npos);
     Saying own = said(std::string(name) + " --help");
