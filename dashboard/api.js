@@ -4,6 +4,7 @@
 const PATIENCE = 3000; // ms: a daemon that hangs is a daemon that has gone
 
 export const POLL = 1000; // ms between two looks
+const SOON = 250; // ms after an event: the daemon has planned anew, and its sample is of then
 const POLL_LARGE = 3000; // where a document is megabytes
 const LARGE = 1 << 20;
 
@@ -19,29 +20,34 @@ export async function fetchJson(path) {
 
 export const groupPath = (id, part = "") => `/api/v1/groups/${encodeURIComponent(id)}${part}`;
 
-// Calls `look()`, which gives back how much it has read, again and again; at once when something
-// happened. Never twice at the same time.
+// Calls `look()`, which gives back how much it has read, again and again, never twice at a time.
 export class Poller {
   constructor(look) {
     this.look = look;
     this.timer = null;
     this.running = false;
-    this.again = false;
+    this.hurried = false;
   }
   async now() {
-    if (this.running) {
-      this.again = true;
-      return;
-    }
+    if (this.running) return;
     clearTimeout(this.timer);
     this.running = true;
+    this.hurried = false;
     const began = performance.now();
-    const bytes = await this.look();
+    const read = await this.look();
     this.running = false;
-    const pause = bytes > LARGE ? POLL_LARGE : POLL;
-    const left = Math.max(50, pause - (performance.now() - began));
-    this.timer = setTimeout(() => this.now(), this.again ? 50 : left);
-    this.again = false;
+    const pause = read > LARGE ? POLL_LARGE : POLL;
+    this.wait(this.hurried ? SOON : Math.max(50, pause - (performance.now() - began)));
+  }
+  // Something happened.
+  soon() {
+    if (this.hurried) return;
+    this.hurried = true;
+    if (!this.running) this.wait(SOON);
+  }
+  wait(pause) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.now(), pause);
   }
 }
 

@@ -54,7 +54,6 @@ let goneSince = null;
 
 function daemonIsBack() {
   if (goneSince === null) return;
-  events.forgetNumbers();
   events.add({ time: new Date().toISOString(), event: "daemon is back", detail: `after ${Math.round(seconds() - goneSince)} s` });
   goneSince = null;
 }
@@ -135,8 +134,8 @@ const poller = new Poller(look);
 
 setText(byId("host"), location.host);
 onSchemeChange(show);
-follow("/api/v1/events", (event, id) => {
-  if (events.add(event, id)) poller.now();
+follow("/api/v1/events?recent", (event, id) => {
+  if (events.add(event, id)) poller.soon();
 });
 poller.now();
 

@@ -3,14 +3,17 @@
 import { byId, element } from "./dom.js";
 
 const KEPT = 200;
+const QUIET = 2000; // ms
 
 // What wants a look is amber, what wants a hand red; an event of a later version has no colour.
 const LEVELS = {
   joined: "ok",
   resumed: "ok",
+  reclaimed: "ok",
   "daemon is back": "ok",
   drained: "warn",
   held: "warn",
+  released: "warn",
   left: "bad",
   stranger: "bad",
   foreign: "bad",
@@ -53,9 +56,12 @@ export class EventList {
     this.list = byId("event-list");
     this.seen = new Set();
     byId("events-here").addEventListener("change", () => this.show());
+    // What was before the page is not read out, event by event, to who cannot see.
+    setTimeout(() => this.list.setAttribute("aria-live", "polite"), QUIET);
   }
 
-  // `id`: the server's number of the event, the same when it is sent again; "" for our own.
+  // `id`: the daemon's name for the event, the same when it is sent again; "" for our own. False: it
+  // is here already.
   add(event, id = "") {
     if (id !== "" && this.seen.has(id)) return false;
     if (id !== "") this.seen.add(id);
@@ -65,11 +71,6 @@ export class EventList {
     while (this.list.children.length > KEPT) this.list.lastChild.remove();
     byId("no-events").hidden = true;
     return true;
-  }
-
-  // A new daemon counts anew.
-  forgetNumbers() {
-    this.seen.clear();
   }
 
   wanted(node) {

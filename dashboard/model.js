@@ -142,6 +142,8 @@ export function troubles(group, rates) {
   const found = [];
   const add = (level, kind, text) => found.push({ level, kind, text });
   for (const stranger of group.strangers ?? []) add("bad", "stranger", strangerText(stranger));
+  if (group.foreign)
+    add("bad", "foreign", `another program decides: ${group.foreign_reason ?? "the group's own was replaced"}`);
   if (rates.drops > 0) add("bad", "drops", `${rateText(rates.drops)} drops a second`);
   if (rates.outcomes.refused > 0)
     add("bad", "refused", `${rateText(rates.outcomes.refused)} turned away a second`);
@@ -156,7 +158,8 @@ export function troubles(group, rates) {
   for (const [kind, one, many] of words)
     if (away[kind].length > 0) add("warn", kind, instancesText(away[kind], one, many));
   const pending = group.members.filter((member) => stateOf(member) === "pending").length;
-  if (pending > 0) add("warn", "pending", `a new generation waits, with ${pending} members so far`);
+  if (group.pending)
+    add("warn", "pending", `generation ${group.pending.generation} waits, with ${pending} of ${group.pending.total} so far`);
   if (rates.outcomes.kernel > 0)
     add("warn", "kernel", `${rateText(rates.outcomes.kernel)} a second left to the kernel's hash`);
   const full = group.members.filter((member) => queueFullness(group, member) >= FULL_QUEUE);
