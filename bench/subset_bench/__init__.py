@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Comparisons of subset with what a user would pick instead; scripts/bench is the way in."""
