@@ -128,6 +128,7 @@ struct Server::Parts {
   Counters counters;
   MHD_Daemon* daemon = nullptr;
   std::unordered_map<MHD_Connection*, Connection> connections;
+  bool has_room_again = false;
   std::set<Sending*> sendings;
   std::set<Sending*> waiting;  // suspended
   Loop::Handle ready;
@@ -159,10 +160,14 @@ void Server::Parts::run() {
   run_later();
 }
 
-// Its epoll set is edge-triggered inside: what it has not got to yet it tells by a timeout of 0.
+// Its epoll set is edge-triggered inside: what it has not got to yet it tells by a timeout of 0. What
+// it does not tell is that it looks at the listener again, which it left alone at the limit, only at
+// the start of its next run.
 void Server::Parts::run_later() {
   MHD_UNSIGNED_LONG_LONG milliseconds = 0;
-  if (MHD_get_timeout(daemon, &milliseconds) == MHD_YES)
+  if (std::exchange(has_room_again, false))
+    timer = loop.after(Loop::Duration::zero(), [this] { run(); });
+  else if (MHD_get_timeout(daemon, &milliseconds) == MHD_YES)
     timer = loop.after(std::chrono::milliseconds(milliseconds), [this] { run(); });
   else
     timer.reset();
@@ -198,6 +203,7 @@ Server::Parts::~Parts() {
 
 void Server::Parts::notify(MHD_Connection* connection, MHD_ConnectionNotificationCode code) {
   if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+    if (connections.size() >= limits.connections) has_room_again = true;
     connections.erase(connection);
     return;
   }
