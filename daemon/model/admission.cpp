@@ -143,6 +143,22 @@ Result<void> check_conflict(const Claim& claim, const Group& group, uint32_t ins
   return {};
 }
 
+// What a user, or all together, may have, and the section of subsetd.toml that says so.
+struct Ceiling {
+  std::string whose;
+  const char* section = "";
+  int64_t groups = 0;
+  int64_t members = 0;
+  int64_t instances = 0;
+};
+
+Result<void> over(const Ceiling& ceiling, int64_t count, const char* what, int64_t limit,
+                  const char* key) {
+  return fail(ENOSPC, ceiling.whose + ": " + std::to_string(count) + " " + what +
+                          "; the limit is " + std::to_string(limit) + " (" + key + " in [" +
+                          ceiling.section + "] of subsetd.toml)");
+}
+
 void add(std::string& warning, const std::string& more) {
   warning += (warning.empty() ? "" : "; ") + more;
 }
@@ -296,32 +312,29 @@ Result<void> Registry::check_quotas(const Claim& claim, const Group& group) cons
   if (uid == 0 || group.members.contains(claim.cookie)) {
     return {};
   }
-  size_t owned = 0;
-  size_t members = 0;
-  size_t instances = group.serial == 0 || claim.total > group.total ? claim.total : 0;
-  for (const auto& [serial, other] : groups_) {
-    if (other.key.uid == uid) {
-      ++owned;
-      members += other.members.size();
-      instances += std::max(other.total, other.pending_total);
+  const bool is_new = group.serial == 0;
+  const int64_t total = std::max(group.total, group.pending_total);
+  const int64_t more_instances = std::max<int64_t>(total, claim.total) - (is_new ? 0 : total);
+  const auto check = [&](const Usage& usage, const Ceiling& ceiling) -> Result<void> {
+    if (is_new && usage.groups >= ceiling.groups) {
+      return over(ceiling, usage.groups, "groups", ceiling.groups, "groups");
     }
+    if (more_instances > 0 && usage.instances + more_instances > ceiling.instances) {
+      return over(ceiling, usage.instances + more_instances, "instances in all groups",
+                  ceiling.instances, "instances");
+    }
+    if (usage.members >= ceiling.members) {
+      return over(ceiling, usage.members, "sockets in groups", ceiling.members, "members");
+    }
+    return {};
+  };
+  const Ceiling own{"user " + std::to_string(uid), "quotas", quotas_.groups_per_user,
+                    quotas_.members_per_user, quotas_.instances_per_user};
+  if (Result<void> within = check(usage_of(uid), own); !within) {
+    return within;
   }
-  const std::string user = "user " + std::to_string(uid);
-  if (group.serial == 0 && owned >= quotas_.groups_per_user) {
-    return fail(ENOSPC, user + " has " + std::to_string(owned) + " groups; the limit is " +
-                            std::to_string(quotas_.groups_per_user));
-  }
-  if (instances > quotas_.instances_per_user) {
-    return fail(ENOSPC, user + " would have " + std::to_string(instances) +
-                            " instances in all groups; the limit is " +
-                            std::to_string(quotas_.instances_per_user));
-  }
-  if (members >= quotas_.members_per_user) {
-    return fail(ENOSPC, user + " has " + std::to_string(members) +
-                            " sockets in groups; the limit is " +
-                            std::to_string(quotas_.members_per_user));
-  }
-  return {};
+  return check(usage_of_all_,
+               {"all users", "limits", quotas_.groups, quotas_.members, quotas_.instances});
 }
 
 // A server that binds several addresses is the same instance in all of them. Groups of the same

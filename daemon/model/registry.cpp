@@ -242,6 +242,46 @@ uint32_t Group::free_ordinal(uint32_t instance) const {
 Registry::Registry(uint32_t own_netns_inode, Quotas quotas)
     : own_netns_inode_(own_netns_inode), quotas_(quotas) {}
 
+// --- who has how much ---------------------------------------------------------------------------
+
+void Registry::count(const Group& group, int sign) {
+  const auto add = [&](Usage& usage) {
+    usage.groups += sign;
+    usage.members += sign * static_cast<int64_t>(group.members.size());
+    usage.instances += sign * static_cast<int64_t>(std::max(group.total, group.pending_total));
+  };
+  const auto its = usage_.try_emplace(group.key.uid).first;
+  add(its->second);
+  if (its->second.groups == 0) {
+    usage_.erase(its);
+  }
+  if (group.key.uid != 0) {
+    add(usage_of_all_);
+  }
+}
+
+Registry::Usage Registry::usage_of(uint32_t uid) const {
+  const auto found = usage_.find(uid);
+  return found != usage_.end() ? found->second : Usage{};
+}
+
+// A group does not count while it changes, and counts as what it has become afterwards.
+class Registry::Recount {
+ public:
+  Recount(Registry& registry, const Group& group) : registry_(registry), group_(group) {
+    registry_.count(group_, -1);
+  }
+  Recount(const Recount&) = delete;
+  Recount& operator=(const Recount&) = delete;
+  ~Recount() { registry_.count(group_, +1); }
+
+ private:
+  Registry& registry_;
+  const Group& group_;
+};
+
+// --- changes ------------------------------------------------------------------------------------
+
 Group& Registry::group_for(const Claim& claim, const Admission& admission, GroupSerial serial) {
   const auto found = groups_.find(admission.group);
   if (found != groups_.end()) {
@@ -254,6 +294,8 @@ Group& Registry::group_for(const Claim& claim, const Admission& admission, Group
 
 Group& Registry::commit(const Claim& claim, const Admission& admission, GroupSerial serial) {
   Group& group = group_for(claim, admission, serial);
+  const Recount recount(*this, group);
+  by_member_[claim.cookie] = group.serial;
   const auto known = group.members.find(claim.cookie);
   if (admission.known && known != group.members.end()) {
     register_again(group, known->second, claim, admission);
@@ -282,6 +324,8 @@ std::optional<Departure> Registry::depart(GroupSerial serial, Cookie cookie, Tim
   if (member == group.members.end()) {
     return std::nullopt;
   }
+  const Recount recount(*this, group);
+  by_member_.erase(cookie);
   clear_seat(group, member->second);
   Departure departure{.group = serial, .member = std::move(member->second)};
   group.members.erase(member);
@@ -294,8 +338,13 @@ std::optional<Departure> Registry::depart(GroupSerial serial, Cookie cookie, Tim
 
 Group& Registry::adopt(Group group) {
   by_key_[group.key] = group.serial;
+  by_id_[group.id] = group.serial;
+  for (const auto& [cookie, member] : group.members) {
+    by_member_[cookie] = group.serial;
+  }
   Group& kept = groups_.insert_or_assign(group.serial, std::move(group)).first->second;
   settle(kept);  // who died while no daemon ran may have left a generation complete, or alone
+  count(kept, +1);
   return kept;
 }
 
@@ -330,6 +379,11 @@ void Registry::forget(GroupSerial serial) {
   if (named != by_key_.end() && named->second == serial) {
     by_key_.erase(named);
   }
+  const auto called = by_id_.find(found->second.id);
+  if (called != by_id_.end() && called->second == serial) {
+    by_id_.erase(called);
+  }
+  count(found->second, -1);
   groups_.erase(found);
 }
 
@@ -421,6 +475,7 @@ Result<void> Registry::activate(GroupSerial serial) {
   if (!found) {
     return tl::unexpected<Error>(found.error());
   }
+  const Recount recount(*this, **found);
   flip(**found);
   return {};
 }
@@ -430,6 +485,7 @@ Result<void> Registry::abandon(GroupSerial serial) {
   if (!found) {
     return tl::unexpected<Error>(found.error());
   }
+  const Recount recount(*this, **found);
   drop_pending(**found);
   settle(**found);
   return {};
@@ -446,15 +502,13 @@ const Group* Registry::find(const GroupKey& key) const {
 }
 
 const Group* Registry::find_id(const std::string& id) const {
-  const auto found = std::ranges::find(
-      groups_, id, [](const auto& entry) -> const std::string& { return entry.second.id; });
-  return found != groups_.end() ? &found->second : nullptr;
+  const auto found = by_id_.find(id);
+  return found != by_id_.end() ? find(found->second) : nullptr;
 }
 
 const Group* Registry::with_member(Cookie cookie) const {
-  const auto found = std::ranges::find_if(
-      groups_, [&](const auto& entry) { return entry.second.members.contains(cookie); });
-  return found != groups_.end() ? &found->second : nullptr;
+  const auto found = by_member_.find(cookie);
+  return found != by_member_.end() ? find(found->second) : nullptr;
 }
 
 std::vector<PlanMember> Registry::selectable(const Group& group) {

@@ -15,6 +15,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -192,6 +193,8 @@ class Registry {
                                              const std::set<uint32_t>& held) const;
   Result<uint32_t> choose_instance(const Claim& claim, const Group& group, uint32_t total,
                                    uint64_t generation) const;
+  class Recount;
+  void count(const Group& group, int sign);
   Group& group_for(const Claim& claim, const Admission& admission, GroupSerial serial);
   Result<Group*> changeable(GroupSerial serial, std::optional<uint32_t> instance);
   Result<Group*> with_pending(GroupSerial serial);
@@ -200,6 +203,18 @@ class Registry {
   Quotas quotas_;
   std::map<GroupSerial, Group> groups_;
   std::map<GroupKey, GroupSerial> by_key_;
+  std::unordered_map<std::string, GroupSerial> by_id_;
+  std::unordered_map<Cookie, GroupSerial> by_member_;
+
+  // Kept along, since each registration of a user who is at a limit asks.
+  struct Usage {
+    int64_t groups = 0;
+    int64_t members = 0;
+    int64_t instances = 0;
+  };
+  Usage usage_of(uint32_t uid) const;
+  std::unordered_map<uint32_t, Usage> usage_;  // by user, of those who have a group
+  Usage usage_of_all_;                         // but root
 };
 
 // May this peer change this group? Root and the owner of its sockets.

@@ -744,7 +744,8 @@ TEST_CASE("quotas are by user, and not for root") {
   }
   Claim fourth = claim_of(4, 1, 0, 1);
   fourth.key = key_of(4);
-  CHECK(world.join(fourth).error().context == "user 1000 has 3 groups; the limit is 3");
+  CHECK(world.join(fourth).error().context ==
+        "user 1000: 3 groups; the limit is 3 (groups in [quotas] of subsetd.toml)");
   fourth.key.uid = 0;
   CHECK(world.join(fourth));
 
@@ -756,9 +757,42 @@ TEST_CASE("quotas are by user, and not for root") {
   const auto refused = world.join(more);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == ENOSPC);
-  CHECK(refused.error().context == "user 1000 has 24 sockets in groups; the limit is 24");
+  CHECK(refused.error().context ==
+        "user 1000: 24 sockets in groups; the limit is 24 (members in [quotas] of subsetd.toml)");
   more.cookie = 1;
   CHECK(world.join(more));  // known
+}
+
+// One person may have 65,536 users: a quota of each bounds nothing then.
+TEST_CASE("all users but root have limits together") {
+  Registry registry(7, {.groups = 2, .members = 3, .instances = 10});
+  const auto join = [&](Cookie cookie, uint32_t uid, uint32_t total) {
+    Claim claim = claim_of(cookie, cookie, 0, total);
+    claim.key = key_of(static_cast<uint16_t>(uid));
+    claim.key.uid = uid;
+    claim.instance = kAnyInstance;
+    const auto admission = registry.admit(claim);
+    if (admission) registry.commit(claim, *admission, uid);
+    return admission ? std::string() : admission.error().context;
+  };
+  CHECK(join(1, 1001, 4) == "");
+  CHECK(join(2, 1002, 7) ==
+        "all users: 11 instances in all groups; the limit is 10 (instances in [limits] of "
+        "subsetd.toml)");
+  CHECK(join(2, 1002, 4) == "");
+  CHECK(join(3, 1003, 1) ==
+        "all users: 2 groups; the limit is 2 (groups in [limits] of subsetd.toml)");
+  CHECK(join(4, 0, 4096) == "");
+  CHECK(join(5, 1002, 4) == "");
+  CHECK(join(6, 1002, 4) ==
+        "all users: 3 sockets in groups; the limit is 3 (members in [limits] of subsetd.toml)");
+  CHECK(registry.depart(1001, 1, Time{}));
+  CHECK(join(6, 1002, 4) == "");
+  registry.forget(1001);
+  CHECK(join(7, 1002, 6) ==
+        "all users: 3 sockets in groups; the limit is 3 (members in [limits] of subsetd.toml)");
+  CHECK(registry.depart(1002, 6, Time{}));
+  CHECK(join(3, 1003, 6) == "");
 }
 
 TEST_CASE("a group's total counts, whoever comes: maps are sized by it") {
@@ -770,7 +804,8 @@ TEST_CASE("a group's total counts, whoever comes: maps are sized by it") {
   claim = claim_of(2, 2, 0, 1000);
   claim.key = key_of(54);
   CHECK(registry.admit(claim).error().context ==
-        "user 1000 would have 5096 instances in all groups; the limit is 5000");
+        "user 1000: 5096 instances in all groups; the limit is 5000 (instances in [quotas] of "
+        "subsetd.toml)");
   claim.total = 900;
   CHECK(registry.admit(claim));
 }
