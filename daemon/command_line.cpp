@@ -85,6 +85,9 @@ tl::expected<CommandLine, int> read_command_line(int argc, char** argv) {
          "LEVEL");
   app.add_flag("--check-config", line.check_config,
                "say what is wrong with the configuration, and end");
+  app.add_flag("--teardown", line.teardown,
+               "take all steering down, and end: servers go on with the kernel's own hash")
+      ->excludes("--check-config");
   app.footer("What is said here goes before the configuration file. subsetd(8), subsetd.toml(5)");
   app.set_version_flag("--version", "subsetd " SUBSET_VERSION);
   try {

@@ -19,6 +19,7 @@ struct CommandLine {
   std::optional<std::string> pin_dir;
   std::optional<std::string> log_level;
   bool check_config = false;
+  bool teardown = false;
 };
 
 // What is to be done, or the exit status of a command line that says it all (--help) or is wrong;

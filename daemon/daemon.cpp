@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <map>
 
 #include <spdlog/spdlog.h>
@@ -28,6 +29,8 @@
 
 namespace subset {
 namespace {
+
+constexpr auto kStatusPeriod = std::chrono::seconds(5);
 
 void log_happening(const Happening& happening) {
   std::string line = happening.group;
@@ -117,8 +120,13 @@ struct Daemon::Impl {
   void tell(const Happening& happening);
   observe::Snapshot look() const;
   Result<void> serve_http(http::Listening listening);
+  void keep_service_manager_informed();
+  void report_status();
   Fd signals;
   Loop::Handle on_signal;
+  Loop::Handle watchdog;
+  Loop::Handle status;
+  std::string last_status;
   bool remove_on_exit = false;
 };
 
@@ -156,6 +164,27 @@ Result<void> Daemon::Impl::serve_http(http::Listening listening) {
   http_server = std::move(*made);
   log_http(http_server->address());
   return {};
+}
+
+// A loop that turns is a daemon that works: nothing else would answer the watchdog.
+void Daemon::Impl::keep_service_manager_informed() {
+  uint64_t limit_us = 0;
+  if (sd_watchdog_enabled(0, &limit_us) > 0) {
+    watchdog =
+        loop->every(std::chrono::microseconds(limit_us) / 3, [] { sd_notify(0, "WATCHDOG=1"); });
+  }
+  if (!std::getenv("NOTIFY_SOCKET")) return;
+  status = loop->every(kStatusPeriod, [this] { report_status(); });
+  report_status();
+}
+
+void Daemon::Impl::report_status() {
+  const auto [count, members] = groups->size();
+  std::string now = "STATUS=steers " + std::to_string(count) + " groups of " +
+                    std::to_string(members) + " sockets";
+  if (now == last_status) return;
+  sd_notify(0, now.c_str());
+  last_status = std::move(now);
 }
 
 Daemon::Daemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -206,6 +235,7 @@ Result<void> Daemon::run() {
     parts.loop->stop();
   });
   sd_notify(0, "READY=1");
+  parts.keep_service_manager_informed();
   auto done = parts.loop->run();
   sd_notify(0, "STOPPING=1");
   if (parts.remove_on_exit) (void)parts.groups->remove_empty();

@@ -12,6 +12,7 @@
 #include "daemon/base/log.h"
 #include "daemon/command_line.h"
 #include "daemon/daemon.h"
+#include "daemon/kernel/teardown.h"
 
 namespace {
 
@@ -68,6 +69,17 @@ int say_good(const std::string& file) {
   return 0;
 }
 
+int tear_down(const std::string& pin_dir) {
+  const auto done = subset::kernel::tear_down(pin_dir);
+  if (!done) return fail(done.error());
+  std::printf("%zu groups of %zu sockets are left to the kernel's own hash; %s is gone\n",
+              done->groups, done->sockets, pin_dir.c_str());
+  if (done->detached < done->sockets)
+    std::printf("%zu sockets keep a program that does nothing until they close\n",
+                done->sockets - done->detached);
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -78,6 +90,7 @@ int main(int argc, char** argv) try {
   if (line->check_config) return say_good(configured->file);
   if (auto started = subset::start_log(configured->config.log_level); !started)
     return fail(started.error());
+  if (line->teardown) return tear_down(configured->config.pin_dir);
   prepare_signals();
   allow_descriptors();
   subset::DaemonOptions options{std::move(configured->config)};

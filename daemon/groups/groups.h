@@ -75,6 +75,12 @@ class Groups {
   // The steering table of a group; empty where there is no such group.
   std::optional<observe::TableView> table(std::string_view id) const;
 
+  struct Size {
+    size_t groups = 0;
+    size_t members = 0;
+  };
+  Size size() const;
+
   // At the end of an embedded daemon: takes groups without members away and, if none is left, all
   // pins; true then.
   bool remove_empty();

@@ -114,6 +114,12 @@ GroupView Groups::view_of(const Group& group, const Runtime& runtime,
   return view;
 }
 
+Groups::Size Groups::size() const {
+  Size size{.groups = registry_.groups().size()};
+  for (const auto& [serial, group] : registry_.groups()) size.members += group.members.size();
+  return size;
+}
+
 observe::Snapshot Groups::snapshot() const {
   observe::Snapshot snapshot;
   snapshot.at = std::chrono::system_clock::now();

@@ -83,17 +83,30 @@ Result<void> Pins::remove_dir(const std::string& path) {
   return {};
 }
 
-Result<Pins> Pins::open(const std::string& dir) {
-  if (auto mounted = ensure_bpffs(dir); !mounted) return fail(mounted.error(), "pins");
+Result<Pins> Pins::lock(const std::string& dir) {
   const std::string layout = kLayoutPrefix + std::to_string(SUBSET_LAYOUT);
   if (auto fine = refuse_other_layouts(dir, layout); !fine) return fail(fine.error(), "pins");
   Fd lock(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!lock) return fail_errno("open " + dir);
   if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
     return fail(EBUSY, "another subsetd works on " + dir);
-  const std::string root = dir + "/" + layout;
-  if (auto made = make_dir(root); !made) return fail(made.error(), "pins");
-  return Pins(root, std::move(lock));
+  return Pins(dir + "/" + layout, std::move(lock));
+}
+
+Result<Pins> Pins::open(const std::string& dir) {
+  if (auto mounted = ensure_bpffs(dir); !mounted) return fail(mounted.error(), "pins");
+  auto pins = lock(dir);
+  if (!pins) return pins;
+  if (auto made = make_dir(pins->root_); !made) return fail(made.error(), "pins");
+  return pins;
+}
+
+Result<std::optional<Pins>> Pins::find(const std::string& dir) {
+  if (!is_bpffs(dir)) return std::optional<Pins>();
+  auto pins = lock(dir);
+  if (!pins) return tl::unexpected(pins.error());
+  if (access(pins->root_.c_str(), F_OK) != 0) return std::optional<Pins>();
+  return std::optional<Pins>(std::move(*pins));
 }
 
 std::string Pins::group_dir(uint64_t serial) const {

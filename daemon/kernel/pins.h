@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,9 @@ class Pins {
   // this process: two daemons on one directory would undo each other (EBUSY).
   static Result<Pins> open(const std::string& dir);
 
+  // The same of what is there already, making nothing; empty where nothing is.
+  static Result<std::optional<Pins>> find(const std::string& dir);
+
   const std::string& root() const { return root_; }  // PIN-DIR/layout-1
   std::string group_dir(uint64_t serial) const;
   std::vector<uint64_t> group_serials() const;
@@ -34,6 +38,7 @@ class Pins {
   static std::vector<std::string> names(const std::string& dir);
 
  private:
+  static Result<Pins> lock(const std::string& dir);
   Pins(std::string root, Fd lock) : root_(std::move(root)), lock_(std::move(lock)) {}
   std::string root_;
   Fd lock_;

@@ -598,6 +598,11 @@ Result<Record> Steering::read_record() const {
   return record;
 }
 
+Result<void> Steering::release() {
+  const uint32_t zero = 0;
+  return checked(bpf_map_delete_elem(parts_->stage.get(), &zero), "empty the stage");
+}
+
 Result<void> Steering::unpin() {
   return Pins::remove_dir(parts_->dir);
 }

@@ -74,6 +74,9 @@ class Steering {
   Result<void> write_record(const Record& record);
   Result<Record> read_record() const;
 
+  // Steers no more, in one store: the kernel's own hash decides from now on.
+  Result<void> release();
+
   // Takes the pins away: the group ends with this object and its last socket.
   Result<void> unpin();
 

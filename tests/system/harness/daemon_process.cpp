@@ -5,6 +5,7 @@
 #include <csignal>
 #include <exception>
 #include <filesystem>
+#include <fstream>
 #include <stdexcept>
 
 #include "tests/system/harness/control.h"
@@ -28,11 +29,14 @@ bool answers(const std::string& socket) {
 
 }  // namespace
 
-DaemonProcess::DaemonProcess(Machine& machine, Listener listener, std::string http)
+DaemonProcess::DaemonProcess(Machine& machine, Listener listener, std::string http,
+                             const std::string& config)
     : machine_(machine),
       socket_(machine.file(machine.unique("socket"))),
       pins_(fs::path(kBpffs) / ("subset-" + std::to_string(machine.number()))),
-      http_(std::move(http)) {
+      http_(std::move(http)),
+      config_(machine.file(machine.unique("config"))) {
+  std::ofstream(config_) << config;
   if (listener == Listener::Kept) listener_ = listen_at(socket_);
   start();
 }

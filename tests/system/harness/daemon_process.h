@@ -12,7 +12,8 @@
 
 namespace subset::test {
 
-// A `subsetd` with a control socket and a pin directory of its own.
+// A `subsetd` with a control socket and a pin directory of its own, and a configuration, in TOML,
+// that is not the machine's.
 class DaemonProcess {
  public:
   enum class Listener {
@@ -23,7 +24,7 @@ class DaemonProcess {
 
   // Serves when it returns.
   explicit DaemonProcess(Machine& machine, Listener listener = Listener::Own,
-                         std::string http = "off");
+                         std::string http = "off", const std::string& config = "");
   ~DaemonProcess();
 
   void start();
@@ -35,6 +36,7 @@ class DaemonProcess {
   void wake() const;
 
   const std::string& socket() const { return socket_; }
+  const std::string& pins() const { return pins_; }
   pid_t pid() const { return process_->pid(); }
   bool alive() const { return process_ && process_->alive(); }
   Document status() const { return fetch_status(socket_); }
@@ -55,8 +57,8 @@ class DaemonProcess {
   Machine& machine_;
   std::string socket_;
   std::string pins_;
-  std::string http_;  // where it serves HTTP
-  std::string config_ = "/dev/null";  // and not that of the machine
+  std::string http_;    // where it serves HTTP
+  std::string config_;  // its file
   Fd listener_;
   std::optional<Process> process_;
 };
