@@ -59,6 +59,16 @@ Result<control::Listener> open_listener(DaemonOptions& options) {
   return control::Listener::at_path(options.socket_path, {*group, options.socket_mode});
 }
 
+// Where the path is not everybody's, neither is the name.
+void open_name(const DaemonOptions& options, control::Server& server) {
+  if (options.socket_mode != control::Access().mode || !options.socket_group.empty()) return;
+  auto named = control::Listener::by_name(options.socket_path);
+  if (named)
+    server.listen_also(std::move(*named));
+  else
+    spdlog::warn("{}: servers that have called chroot cannot join", named.error().message());
+}
+
 // To be seen is not what the daemon is for: where the usual port is taken it steers all the same.
 Result<std::optional<http::Listening>> open_http(const DaemonOptions& options) {
   auto address = http::parse_listen(options.http_listen);
@@ -219,6 +229,7 @@ Result<std::unique_ptr<Daemon>> Daemon::create(DaemonOptions options) {
   impl->requests = std::make_unique<control::Requests>(*impl->groups, *impl->sampler, *impl->loop);
   impl->server = std::make_unique<control::Server>(*impl->loop, *impl->requests,
                                                    std::move(*listener), options.limits);
+  open_name(options, *impl->server);
   if (*listening) {
     if (auto served = impl->serve_http(std::move(**listening)); !served)
       return tl::unexpected(served.error());

@@ -10,6 +10,7 @@
 
 #include <atomic>
 
+#include "protocol/socket_name.h"
 #include "shim/process.h"
 #include "shim/real.h"
 
@@ -50,6 +51,8 @@ class Connection {
  private:
   template <typename Call>
   ssize_t bounded(int timeout_option, Call call) const;
+  int reach(const sockaddr_un& address, socklen_t length) const;
+  bool is_with_root() const;
 
   bool patient_;
   int64_t deadline_;
@@ -78,15 +81,30 @@ ssize_t Connection::bounded(int timeout_option, Call call) const {
 }
 
 // Blocks while the daemon's backlog is full: EAGAIN, by the timeout, if it stays so.
+int Connection::reach(const sockaddr_un& address, socklen_t length) const {
+  const auto* name = reinterpret_cast<const sockaddr*>(&address);
+  const auto result = bounded(SO_SNDTIMEO, [&] { return real::connect(fd_, name, length); });
+  return result == 0 ? 0 : errno;
+}
+
+// Anybody can take a name before the daemon does, and would be handed sockets.
+bool Connection::is_with_root() const {
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  return real::getsockopt(fd_, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.uid == 0;
+}
+
+// After a chroot the path leads nowhere, but the name is the same.
 int Connection::open() const {
   if (fd_ < 0) return errno;
+  const char* path = process.settings.socket_path;
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  memcpy(address.sun_path, process.settings.socket_path, sizeof address.sun_path);
-  const auto* name = reinterpret_cast<const sockaddr*>(&address);
-  const auto result =
-      bounded(SO_SNDTIMEO, [&] { return real::connect(fd_, name, sizeof address); });
-  return result == 0 ? 0 : errno;
+  memcpy(address.sun_path, path, sizeof address.sun_path);
+  const int error = reach(address, sizeof address);
+  if (error != ENOENT) return error;
+  const socklen_t length = protocol::name_of_path(path, address);
+  return length != 0 && reach(address, length) == 0 && is_with_root() ? 0 : error;
 }
 
 int Connection::send(const void* message, size_t size, int passed) const {

@@ -15,6 +15,8 @@
 #include <thread>
 #include <utility>
 
+#include "protocol/socket_name.h"
+
 namespace subset::control {
 namespace {
 
@@ -190,6 +192,18 @@ Result<Listener> Listener::at_path(const std::string& path, Access access) {
   if (lstat(path.c_str(), &file->status) < 0) return fail_errno("look at " + path);
   file->made = true;
   return Listener(std::move(*socket), std::move(file));
+}
+
+Result<Listener> Listener::by_name(const std::string& path) {
+  sockaddr_un address{};
+  const socklen_t length = protocol::name_of_path(path.c_str(), address);
+  if (length == 0) return fail(ENAMETOOLONG, "name the control socket");
+  auto socket = make_socket();
+  if (!socket) return tl::unexpected(std::move(socket.error()));
+  if (bind(socket->get(), reinterpret_cast<const sockaddr*>(&address), length) < 0 ||
+      listen(socket->get(), kBacklog) < 0)
+    return fail_errno("listen on the abstract name @" + path);
+  return Listener(std::move(*socket), nullptr);
 }
 
 Result<Listener> Listener::adopt(Fd socket) {

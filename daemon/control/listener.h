@@ -28,6 +28,10 @@ class Listener {
   // unless it has become somebody else's.
   static Result<Listener> at_path(const std::string& path, Access access = {});
 
+  // The name that belongs to a path (protocol/socket_name.h), open to everybody in this network
+  // namespace. EADDRINUSE where somebody has it.
+  static Result<Listener> by_name(const std::string& path);
+
   // A socket that somebody else made and keeps. EINVAL where it is of another kind.
   static Result<Listener> adopt(Fd socket);
 
@@ -42,7 +46,7 @@ class Listener {
   Listener(Fd socket, std::unique_ptr<File> file);
 
   Fd socket_;
-  std::unique_ptr<File> file_;  // empty: adopted
+  std::unique_ptr<File> file_;  // empty: adopted, or only a name
 };
 
 }  // namespace subset::control

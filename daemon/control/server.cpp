@@ -70,12 +70,8 @@ Result<Message> parse(const Packet& packet) {
 }  // namespace
 
 Server::Server(Loop& loop, Handler& handler, Listener listener, Limits limits)
-    : loop_(loop),
-      handler_(handler),
-      limits_(limits),
-      listener_(std::move(listener)),
-      users_(limits) {
-  watch_listener();
+    : loop_(loop), handler_(handler), limits_(limits), users_(limits) {
+  listen_also(std::move(listener));
 }
 
 Server::~Server() {
@@ -87,24 +83,29 @@ Server::~Server() {
 
 // --- connections come
 
-void Server::watch_listener() {
-  accepting_ = loop_.watch(listener_.fd(), POLLIN, [this](uint32_t) { accept_some(); });
+void Server::listen_also(Listener listener) {
+  watch(doors_.emplace_back(Door{std::move(listener), {}}));
+}
+
+void Server::watch(Door& door) {
+  door.accepting =
+      loop_.watch(door.listener.fd(), POLLIN, [this, &door](uint32_t) { accept_some(door); });
 }
 
 // The listener stays ready while connections wait: without a pause the loop would spin.
-void Server::pause_accepting() {
-  accepting_ = loop_.after(limits_.accept_pause, [this] { watch_listener(); });
+void Server::pause(Door& door) {
+  door.accepting = loop_.after(limits_.accept_pause, [this, &door] { watch(door); });
 }
 
-void Server::accept_some() {
+void Server::accept_some(Door& door) {
   for (unsigned i = 0; i < limits_.accepts_per_round; ++i) {
-    Fd socket(accept4(listener_.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    Fd socket(accept4(door.listener.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (socket) {
       accept_one(std::move(socket));
       continue;
     }
     if (errno == EINTR || errno == ECONNABORTED) continue;
-    if (errno != EAGAIN) pause_accepting();
+    if (errno != EAGAIN) pause(door);
     return;
   }
 }

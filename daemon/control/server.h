@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <unordered_map>
 
@@ -39,6 +40,9 @@ class Server {
   Server& operator=(const Server&) = delete;
   ~Server();
 
+  // Takes connections that come to this one too.
+  void listen_also(Listener listener);
+
   size_t connections() const { return sessions_.size(); }
   const Counters& counters() const { return counters_; }
 
@@ -52,9 +56,14 @@ class Server {
     Loop::Handle watch;
   };
 
-  void watch_listener();
-  void pause_accepting();
-  void accept_some();
+  struct Door {
+    Listener listener;
+    Loop::Handle accepting;  // the watch, or the timer of a pause
+  };
+
+  void watch(Door& door);
+  void pause(Door& door);
+  void accept_some(Door& door);
   void accept_one(Fd socket);
   void admit(std::shared_ptr<Client> client, const Peer& peer);
 
@@ -71,12 +80,11 @@ class Server {
   Loop& loop_;
   Handler& handler_;
   const Limits limits_;
-  Listener listener_;
   Users users_;
   Counters counters_;
   uint64_t last_id_ = 0;
   std::unordered_map<uint64_t, Session> sessions_;
-  Loop::Handle accepting_;  // the watch, or the timer of a pause
+  std::list<Door> doors_;
   Loop::Handle sweeping_;
 };
 

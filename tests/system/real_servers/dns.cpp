@@ -74,6 +74,41 @@ TEST_SUITE("system") {
          .client = kDig,
          .reload = SIGHUP});
   }
+
+  // It has changed its root by the time it binds: the control socket's path is not there any more.
+  TEST_CASE("named -t, 2 threads") {
+    try_server({.server = "BIND, `named -t` (chroot), 2 threads",
+                .shape = 'B',
+                .options = {"--match", "udp:5353,tcp:5353"},
+                .prepare =
+                    [](const fs::path& directory) {
+                      write_file(directory / "named.conf",
+                                 "options {\n"
+                                 "  directory \"/\";\n"
+                                 "  pid-file none;\n"
+                                 "  session-keyfile none;\n"
+                                 "  listen-on port 5353 { 127.0.0.1; };\n"
+                                 "  listen-on-v6 port 5353 { ::1; };\n"
+                                 "  recursion no;\n"
+                                 "  dnssec-validation no;\n"
+                                 "};\n"
+                                 "controls { };\n"
+                                 "zone \"example\" { type primary; file \"/zone\"; };\n");
+                      write_file(directory / "zone",
+                                 "$TTL 60\n"
+                                 "@ SOA ns hostmaster 1 60 60 60 60\n"
+                                 "@ NS ns\n"
+                                 "ns A 127.0.0.1\n"
+                                 "host A 192.0.2.1\n");
+                      give_to("bind", directory);
+                      return std::vector<std::string>{"named",   "-g", "-n",   "2",  "-t",
+                                                      directory, "-u", "bind", "-c", "/named.conf"};
+                    },
+                .groups = dns_groups(4),
+                .client = kDig,
+                .reload = SIGHUP,
+                .timing = "automatic interface scanning terminated"});
+  }
 }
 
 }  // namespace

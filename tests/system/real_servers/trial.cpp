@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "tests/system/real_servers/trial.h"
 
+#include <pwd.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cctype>
 #include <fstream>
@@ -88,6 +91,13 @@ class Servers {
 
   const std::vector<Process>& processes() const { return processes_; }
 
+  // Waits for this, or for the end of any of them.
+  template <typename Condition>
+  bool wait_until(Condition condition) const {
+    auto all_live = [&] { return std::ranges::all_of(processes_, &Process::alive); };
+    return eventually([&] { return !all_live() || condition(); }, kStartLimit) && all_live();
+  }
+
   std::string said() const {
     std::string all;
     for (const Process& process : processes_) all += process.out() + process.err();
@@ -144,9 +154,8 @@ Behaviour by_itself(const Trial& trial) {
   Servers servers(machine, trial);
   servers.start({}, {});
   auto bound = [](const Sharing& sharing) { return is_bound(sharing.group); };
-  auto ready = [&] {
-    return eventually([&] { return std::ranges::all_of(trial.groups, bound); }, kStartLimit);
-  };
+  auto all_bound = [&] { return std::ranges::all_of(trial.groups, bound); };
+  auto ready = [&] { return servers.wait_until(all_bound); };
   return drive(servers, trial, ready, [](const Behaviour&) {});
 }
 
@@ -188,9 +197,7 @@ Behaviour in_a_subset(const Trial& trial) {
   Servers servers(machine, trial);
   for (uint32_t i = 0; i < trial.instances; i++)
     servers.start(exec_line(trial, i), {{"SUBSET_SOCKET", daemon.socket()}});
-  auto ready = [&] {
-    return eventually([&] { return complete(daemon.status(), trial); }, kStartLimit);
-  };
+  auto ready = [&] { return servers.wait_until([&] { return complete(daemon.status(), trial); }); };
   return drive(servers, trial, ready, [&](const Behaviour& seen) {
     Document status = daemon.status();
     for (const Sharing& sharing : trial.groups)
@@ -202,6 +209,12 @@ Behaviour in_a_subset(const Trial& trial) {
 
 void write_file(const fs::path& path, const std::string& text) {
   std::ofstream(path) << text;
+}
+
+void give_to(const std::string& user, const fs::path& path) {
+  const passwd* known = getpwnam(user.c_str());
+  if (!known || chown(path.c_str(), known->pw_uid, known->pw_gid) != 0)
+    throw std::runtime_error("cannot give " + path.string() + " to " + user);
 }
 
 // Both have a machine of their own, and mostly wait.

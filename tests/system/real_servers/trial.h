@@ -50,4 +50,7 @@ constexpr uint64_t flows_for(size_t members) {
 
 void write_file(const std::filesystem::path& path, const std::string& text);
 
+// For a server that writes there after it has changed its user.
+void give_to(const std::string& user, const std::filesystem::path& path);
+
 }  // namespace subset::test
