@@ -151,6 +151,18 @@ TEST_CASE("what is no TOML is said with its line") {
   CHECK(contains(complaints_of("[log]\nlevel = \"info\"\nlevel = \"warn\"\n"), "3: "));
 }
 
+TEST_CASE("characters beyond ASCII are for comments") {
+  CHECK(complaints_of("# größer\n[quotas] # für alle\ngroups = 3\n").empty());
+  CHECK(complaints_of("[control]\nsocket = \"/run/#ü\"\nsöcket = 1\n") ==
+        "2: only comments may have characters beyond ASCII\n"
+        "3: only comments may have characters beyond ASCII\n");
+}
+
+// Once an assertion of the parser.
+TEST_CASE("a comment in the place of a section's name is an error like others") {
+  CHECK(contains(complaints_of("[[# x\n"), "1: "));
+}
+
 TEST_CASE("a section is a table") {
   CHECK(complaints_of("control = 3\n") == "1: control is a section, [control], and no value\n");
   CHECK(contains(complaints_of("[[control]]\nmode = \"0660\"\n"), "is a section"));
