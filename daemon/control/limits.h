@@ -25,7 +25,9 @@ struct Limits {
 
   // In one round of the loop: so that no peer keeps the others from their turn.
   unsigned packets_per_round = 16;  // of one connection
-  unsigned accepts_per_round = 64;
+  unsigned accepts_per_round = 32;
+  int waiting = 32;  // connections that are not accepted yet: a flood goes before nobody else
+  std::chrono::nanoseconds time_per_round = std::chrono::milliseconds(1);  // of one user but root
 
   // Descriptors or memory are short: no accept for this time.
   std::chrono::nanoseconds accept_pause = std::chrono::milliseconds(100);

@@ -2,6 +2,8 @@
 #include "daemon/control/requests.h"
 
 #include <algorithm>
+#include <cstring>
+#include <set>
 
 #include <spdlog/spdlog.h>
 
@@ -74,18 +76,34 @@ void Requests::handle(Request request) {
   std::visit([&](const auto& message) { answer(message, request); }, request.message);
 }
 
-// Sent at the end of the round, after the groups have settled: when bind() returns, steering is in
-// place; and a batch of registrations is planned once.
-void Requests::reply_later(std::shared_ptr<Connection> connection, const protocol::Reply& reply) {
+// Sent when its group has settled, at the end of the round as a rule: when bind() returns, steering
+// is in place; and a batch of registrations is planned once.
+void Requests::reply_later(std::shared_ptr<Connection> connection, const protocol::Reply& reply,
+                           GroupSerial group, std::optional<Clock::time_point> registering) {
   if (waiting_.empty()) {
     loop_.at_end_of_round([this] {
       groups_.settle();
-      for (auto& [waiting, ready] : std::exchange(waiting_, {})) waiting->reply(ready);
-      for (Clock::time_point begun : std::exchange(registering_, {}))
-        durations_.add(std::chrono::duration<double>(Clock::now() - begun).count());
+      reply_to_settled();
     });
   }
-  waiting_.push_back({std::move(connection), reply});
+  waiting_.push_back({std::move(connection), reply, group, registering});
+}
+
+// A connection is answered in the order in which it asked.
+void Requests::reply_to_settled() {
+  std::set<Connection*> behind;
+  for (Waiting& waiting : std::exchange(waiting_, {})) {
+    if (!groups_.settled(waiting.group) || behind.contains(waiting.connection.get())) {
+      behind.insert(waiting.connection.get());
+      waiting_.push_back(std::move(waiting));
+      continue;
+    }
+    waiting.connection->reply(waiting.reply);
+    if (waiting.registering)
+      durations_.add(std::chrono::duration<double>(Clock::now() - *waiting.registering).count());
+  }
+  if (!waiting_.empty())
+    rest_ = loop_.after(std::chrono::nanoseconds(0), [this] { reply_to_settled(); });
 }
 
 Result<Groups::Joined> Requests::join(const protocol::Register& message, const Request& request) {
@@ -111,13 +129,13 @@ void Requests::answer(const protocol::Register& message, Request& request) {
     results_["stale"]++;
     return;
   }
-  registering_.push_back(Clock::now());
+  const auto begun = Clock::now();
   auto joined = join(message, request);
   count(joined);
   if (!joined)
     spdlog::warn("process {} of user {} is refused: {}", request.peer.pid, request.peer.uid,
                  joined.error().message());
-  reply_later(std::move(request.connection), reply_to(joined));
+  reply_later(std::move(request.connection), reply_to(joined), joined ? joined->group : 0, begun);
 }
 
 void Requests::answer(const protocol::OfSocket& message, Request& request) {
@@ -128,28 +146,40 @@ void Requests::answer(const protocol::OfSocket& message, Request& request) {
     return request.connection->reply(reply_to(groups_.query(facts->cookie)));
   const bool parks = (message.flags & protocol::kParked) != 0;
   const int socket = request.socket.get();
+  const GroupSerial group = groups_.serial_of(facts->cookie);
   reply_later(
       std::move(request.connection),
-      reply_to(parks ? groups_.park(facts->cookie, socket) : groups_.leave(facts->cookie, socket)));
+      reply_to(parks ? groups_.park(facts->cookie, socket) : groups_.leave(facts->cookie, socket)),
+      group);
 }
 
 void Requests::answer(const protocol::Status&, Request& request) {
-  // Made once a round, however many ask: looking at all groups takes milliseconds, and those who
-  // want to join must not wait for it more than once.
+  // Made once for all who ask, and then not again for ten times as long as it took: looking at all
+  // groups takes milliseconds, and those who want to join must not wait for it often.
   if (curious_.empty()) {
-    loop_.at_end_of_round([this] {
-      const std::string document = observe::to_json(*sampler_.fresh());
-      for (const auto& asker : std::exchange(curious_, {})) asker->document(document);
-    });
+    const auto pause = next_document_ - Clock::now();
+    if (pause <= Clock::duration::zero())
+      loop_.at_end_of_round([this] { send_documents(); });
+    else
+      documents_ = loop_.after(pause, [this] { send_documents(); });
   }
   curious_.push_back(std::move(request.connection));
+}
+
+void Requests::send_documents() {
+  constexpr int kPauseFactor = 10;
+  const auto begun = Clock::now();
+  const std::string document = observe::to_json(*sampler_.fresh());
+  for (const auto& asker : std::exchange(curious_, {})) asker->document(document);
+  next_document_ = Clock::now() + kPauseFactor * (Clock::now() - begun);
 }
 
 void Requests::answer(const protocol::Change& message, Request& request) {
   auto changed = groups_.change(message, request.peer.uid);
   if (!changed)
     spdlog::warn("user {} is refused a change: {}", request.peer.uid, changed.error().message());
-  reply_later(std::move(request.connection), reply_to(changed));
+  const std::string id(message.group, strnlen(message.group, sizeof message.group));
+  reply_later(std::move(request.connection), reply_to(changed), groups_.serial_of(id));
 }
 
 void Requests::answer(const protocol::Follow&, Request& request) {

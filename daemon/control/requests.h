@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,7 +42,10 @@ class Requests final : public Handler {
   Result<Groups::Joined> join(const protocol::Register& message, const Request& request);
   using Clock = std::chrono::steady_clock;
   void count(const Result<Groups::Joined>& joined);
-  void reply_later(std::shared_ptr<Connection> connection, const protocol::Reply& reply);
+  void reply_later(std::shared_ptr<Connection> connection, const protocol::Reply& reply,
+                   GroupSerial group, std::optional<Clock::time_point> registering = {});
+  void reply_to_settled();
+  void send_documents();
 
   Groups& groups_;
   observe::Sampler& sampler_;
@@ -49,12 +53,16 @@ class Requests final : public Handler {
   struct Waiting {
     std::shared_ptr<Connection> connection;
     protocol::Reply reply;
+    GroupSerial group = 0;                         // what it waits for
+    std::optional<Clock::time_point> registering;  // since when
   };
   std::vector<Waiting> waiting_;
-  std::vector<Clock::time_point> registering_;  // when those of this round began
+  Loop::Handle rest_;  // of those who wait
   std::map<std::string, uint64_t> results_ = {
       {"joined", 0}, {"took_over", 0}, {"again", 0}, {"stale", 0}};
   observe::DurationHistogram durations_;
+  Loop::Handle documents_;
+  Clock::time_point next_document_;                   // not before
   std::vector<std::shared_ptr<Connection>> curious_;  // who waits for a status document
   std::vector<std::shared_ptr<Connection>> followers_;
 };

@@ -17,6 +17,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// While no daemon runs, much may wait for the next one.
+constexpr int kWaitingForTheNext = 4096;
+
 Result<Peer> peer_of(int socket) {
   ucred credentials{};
   socklen_t size = sizeof credentials;
@@ -79,11 +82,13 @@ Server::~Server() {
     session.watch.reset();
     dismiss(*session.client);
   }
+  for (Door& door : doors_) listen(door.listener.fd(), kWaitingForTheNext);
 }
 
 // --- connections come
 
 void Server::listen_also(Listener listener) {
+  listen(listener.fd(), limits_.waiting);
   watch(doors_.emplace_back(Door{std::move(listener), {}}));
 }
 
@@ -138,15 +143,33 @@ void Server::serve(uint64_t id) {
   Session& session = sessions_.at(id);
   for (unsigned i = 0; i < limits_.packets_per_round; ++i) {
     if (session.client->cut_off()) return end(id);
+    if (had_its_turn(session.peer.uid)) return;  // it is called again in the next round
     auto packet = session.client->receive();
     if (!packet && packet.error().code == EAGAIN) return;
     if (!packet) return end(id);
+    const auto begun = Clock::now();
     auto taken = take(session, *packet);
     close_aside(*packet);
+    spend(session.peer.uid, Clock::now() - begun);
     if (taken) continue;
     session.client->reply(reply_with(taken.error().code, taken.error().context));
     return end(id);
   }
+}
+
+// A request costs what it makes the daemon do: a new group a thousand times as much as a question.
+bool Server::had_its_turn(uid_t uid) const {
+  auto found = spent_.find(uid);
+  return uid != 0 && found != spent_.end() && found->second >= limits_.time_per_round;
+}
+
+void Server::spend(uid_t uid, std::chrono::nanoseconds time) {
+  if (spent_.empty()) {
+    loop_.at_end_of_round([alive = std::weak_ptr(alive_), this] {
+      if (!alive.expired()) spent_.clear();
+    });
+  }
+  spent_[uid] += time;
 }
 
 Result<void> Server::take(Session& session, Packet& packet) {

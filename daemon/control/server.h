@@ -70,6 +70,9 @@ class Server {
   void serve(uint64_t id);
   Result<void> take(Session& session, Packet& packet);
 
+  bool had_its_turn(uid_t uid) const;
+  void spend(uid_t uid, std::chrono::nanoseconds time);
+
   void end(uint64_t id);
   void dismiss(Client& client);
   void close_aside(Packet& packet);
@@ -82,10 +85,12 @@ class Server {
   const Limits limits_;
   Users users_;
   Counters counters_;
+  std::unordered_map<uid_t, std::chrono::nanoseconds> spent_;  // in this round, by user
   uint64_t last_id_ = 0;
   std::unordered_map<uint64_t, Session> sessions_;
   std::list<Door> doors_;
   Loop::Handle sweeping_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // the end of a round may come later
 };
 
 }  // namespace subset::control

@@ -83,7 +83,7 @@ Result<void> Groups::adopt() {
     if (auto adopted = adopt_group(serial, *samples); !adopted)
       spdlog::error("a group in the pins was not adopted: {}", adopted.error().message());
   }
-  settle();
+  while (!changed_.empty()) settle();  // nobody waits yet
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include <spdlog/spdlog.h>
 
@@ -14,6 +15,7 @@
 namespace subset {
 namespace {
 
+constexpr auto kSettleTime = std::chrono::milliseconds(2);
 constexpr auto kSweepPeriod = std::chrono::seconds(1);
 
 // How long a group without members keeps its counters and its name: a server that is restarted as
@@ -85,19 +87,57 @@ void Groups::changed(GroupSerial group) {
   loop_.at_end_of_round([this] { settle(); });
 }
 
-void Groups::settle() {
-  settle_asked_ = false;
-  for (GroupSerial serial : std::exchange(changed_, {})) {
+// Of each user one group, then of each the second, and so on, from the user on who follows the one
+// that came last: who changes hundreds of groups at once waits for them, and not those who changed
+// one.
+std::vector<GroupSerial> Groups::changed_in_turns() const {
+  std::map<uint32_t, size_t> turns;
+  std::vector<std::tuple<size_t, uint32_t, GroupSerial>> order;
+  for (const GroupSerial serial : changed_) {
     const Group* group = registry_.find(serial);
-    auto runtime = runtimes_.find(serial);
-    if (!group || runtime == runtimes_.end()) continue;
-    auto published = publish(*group, runtime->second);
-    if (!published) spdlog::error("{}: {}", group->id, published.error().message());
-    write_record(*group, runtime->second);
-    // Who told of a slot that stays in the table waits for the sweep: there is something that
-    // planning does not mend, and each packet would ask for it again.
-    if (published && *published) runtime->second.steering->rearm_notice();
+    const uint32_t uid = group ? group->key.uid : 0;
+    order.emplace_back(turns[uid]++, uid - settled_last_ - 1, serial);
   }
+  std::ranges::sort(order);
+  std::vector<GroupSerial> serials;
+  for (const auto& [turn, after_last, serial] : order) serials.push_back(serial);
+  return serials;
+}
+
+// Another shape is another program, a millisecond each: beyond the time of a round the rest waits
+// for the next one, in which others have been heard.
+void Groups::settle() {
+  const auto end = std::chrono::steady_clock::now() + kSettleTime;
+  for (const GroupSerial serial : changed_in_turns()) {
+    changed_.erase(serial);
+    settle_one(serial);
+    if (std::chrono::steady_clock::now() >= end) break;
+  }
+  settle_asked_ = !changed_.empty();
+  if (settle_asked_) rest_ = loop_.after(std::chrono::nanoseconds(0), [this] { settle(); });
+}
+
+void Groups::settle_one(GroupSerial serial) {
+  const Group* group = registry_.find(serial);
+  auto runtime = runtimes_.find(serial);
+  if (!group || runtime == runtimes_.end()) return;
+  settled_last_ = group->key.uid;
+  auto published = publish(*group, runtime->second);
+  if (!published) spdlog::error("{}: {}", group->id, published.error().message());
+  write_record(*group, runtime->second);
+  // Who told of a slot that stays in the table waits for the sweep: there is something that
+  // planning does not mend, and each packet would ask for it again.
+  if (published && *published) runtime->second.steering->rearm_notice();
+}
+
+GroupSerial Groups::serial_of(Cookie cookie) const {
+  const Group* group = registry_.with_member(cookie);
+  return group ? group->serial : 0;
+}
+
+GroupSerial Groups::serial_of(const std::string& id) const {
+  const Group* group = registry_.find_id(id);
+  return group ? group->serial : 0;
 }
 
 Result<bool> Groups::publish(const Group& group, Runtime& runtime) {

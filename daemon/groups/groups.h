@@ -65,8 +65,15 @@ class Groups {
   // An operator's change, by who may.
   Result<void> change(const protocol::Change& change, uint32_t peer_uid);
 
-  // Plans and publishes what changed since the last time.
+  // Plans and publishes what changed since the last time; what takes too long for one round goes on
+  // in the next ones, of its own accord.
   void settle();
+  // Is what was changed in this group in force?
+  bool settled(GroupSerial group) const { return !changed_.contains(group); }
+
+  // 0: there is none.
+  GroupSerial serial_of(Cookie cookie) const;
+  GroupSerial serial_of(const std::string& id) const;
 
   // Looks whether the members are still there: cheap, and the truth.
   void sweep();
@@ -134,6 +141,8 @@ class Groups {
   void oversee_group(const Group& group, Runtime& runtime, const Samples& samples);
   void report_foreign(const Group& group, Runtime& runtime, const std::string& reason);
 
+  std::vector<GroupSerial> changed_in_turns() const;
+  void settle_one(GroupSerial serial);
   // True if the table is another one now.
   Result<bool> publish(const Group& group, Runtime& runtime);
   void write_record(const Group& group, Runtime& runtime);
@@ -161,6 +170,8 @@ class Groups {
   Loop::Handle notices_;
   Loop::Handle sweeper_;
   Loop::Handle search_;
+  Loop::Handle rest_;          // of what has to settle
+  uint32_t settled_last_ = 0;  // the user whose group did
   bool settle_asked_ = false;
 };
 
