@@ -145,6 +145,30 @@ TEST_SUITE("system") {
     CHECK(run(machine, subsetd({"--nonsense"})).status == 2);
   }
 
+  TEST_CASE("a second daemon, and one of another layout, say so and end") {
+    Machine machine;
+    const fs::path others = fs::path(kBpffs) / ("others-" + std::to_string(machine.number()));
+    DaemonProcess daemon(machine);
+    const auto refused = [&](const std::string& socket, const std::string& pins) {
+      const Finished ended = run(machine, subsetd({"--config", "/dev/null", "--http", "off",
+                                                   "--socket", socket, "--pin-dir", pins}));
+      CHECK(ended.status == 1);
+      return ended.err;
+    };
+    CHECK(lines_with(refused(daemon.socket(), others), "another daemon serves").size() == 1);
+    CHECK(lines_with(refused(machine.file("socket"), daemon.pins()), "another subsetd works on")
+              .size() == 1);
+    CHECK(daemon.status().groups.empty());
+
+    fs::create_directories(others / "layout-99");
+    CHECK(lines_with(refused(machine.file("socket"), others), "of another version").size() == 1);
+    const Finished kept =
+        run(machine, subsetd({"--config", "/dev/null", "--pin-dir", others, "--teardown"}));
+    CHECK(kept.status == 1);
+    CHECK(fs::exists(others / "layout-99"));
+    fs::remove_all(others);
+  }
+
   // Who may connect is a matter of the socket's mode and group, as with any other file.
   TEST_CASE("the control socket has the group and the mode that are configured") {
     Machine machine;
