@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 #include <thread>
+#include <vector>
 
 #include <doctest/doctest.h>
 
@@ -37,15 +38,21 @@ Environment fork_spread(const DaemonProcess& daemon) {
   return spread(daemon, "fork");
 }
 
-// One connection: sends `request`, gives back all that comes. Empty if anything goes wrong.
-std::string ask(const std::string& request) {
+// A connection over which `request` has been sent; empty if anything goes wrong.
+Fd send_request(const std::string& request) {
   Address address(kAddress);
   Fd fd(socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
   timeval limit{.tv_sec = 5, .tv_usec = 0};
   setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  if (connect(fd.get(), address.get(), address.size()) < 0) return "";
+  if (connect(fd.get(), address.get(), address.size()) < 0) return {};
   if (!request.empty() && send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0)
-    return "";
+    return {};
+  return fd;
+}
+
+// All that comes until the other side closes. Empty if anything goes wrong.
+std::string read_answer(const Fd& fd) {
+  if (!fd) return "";
   std::string answer;
   char part[1024];
   ssize_t size = 0;
@@ -54,12 +61,21 @@ std::string ask(const std::string& request) {
   return size == 0 ? answer : "";
 }
 
-// The process that answered a page which is its number.
-int ask_http() {
-  std::string answer = ask("GET / HTTP/1.0\r\n\r\n");
+std::string ask(const std::string& request) {
+  return read_answer(send_request(request));
+}
+
+constexpr char kGet[] = "GET / HTTP/1.0\r\n\r\n";
+
+// The process that answered a page which is its number; 0 for any other answer.
+int process_in(const std::string& answer) {
   auto body = answer.find("\r\n\r\n");
   if (answer.find(" 200 OK") == std::string::npos || body == std::string::npos) return 0;
   return std::atoi(answer.c_str() + body);
+}
+
+int ask_http() {
+  return process_in(ask(kGet));
 }
 
 int worker_in(const std::string& answer) {
@@ -115,19 +131,22 @@ bool has_members(const DaemonProcess& daemon, size_t count) {
   return eventually([&] { return active_pids(daemon).size() == count; });
 }
 
-// One connection after another until it is stopped.
+// Clients that make one connection after another until they are stopped.
 class HttpLoad {
  public:
-  HttpLoad() : thread_([this] { work(); }) {}
+  explicit HttpLoad(size_t clients = 1) {
+    for (size_t i = 0; i < clients; i++) threads_.emplace_back([this] { work(); });
+  }
   ~HttpLoad() { stop(); }
 
   void stop() {
     stopping_ = true;
-    if (thread_.joinable()) thread_.join();
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
   }
-  void wait_answers(size_t more) const {
-    size_t goal = answered_ + more;
-    eventually([&] { return answered_ >= goal; });
+  void wait_answers(size_t more) const { wait_for(answered_ + more); }
+  void wait_for(size_t goal) const {
+    eventually([&] { return answered_ >= goal; }, 60s);
   }
   size_t answered() const { return answered_; }
   size_t failed() const { return failed_; }
@@ -140,7 +159,7 @@ class HttpLoad {
   std::atomic<bool> stopping_ = false;
   std::atomic<size_t> answered_ = 0;
   std::atomic<size_t> failed_ = 0;
-  std::thread thread_;
+  std::vector<std::thread> threads_;
 };
 
 std::string write_nginx_configuration(Machine& machine, bool background = false) {
@@ -290,32 +309,57 @@ TEST_SUITE("system") {
     CHECK(ask_often(ask_worker, 50).count(0) == 0);
   }
 
-  TEST_CASE("nginx without reuseport: four members; reloads and a kill fail no request") {
+  TEST_CASE("nginx without reuseport: three reloads under 40,000 connections fail none") {
+    constexpr size_t kConnections = 40'000;
     Machine machine;
     DaemonProcess daemon(machine);
     Process nginx = start_nginx(machine, daemon);
     REQUIRE(has_members(daemon, kWorkers));
     check_each_answers(ask_often(ask_http, 200), active_pids(daemon));
 
-    HttpLoad load;
-    for (int reload = 0; reload < 3; reload++) {
+    HttpLoad load(4);
+    for (size_t reload = 1; reload <= 3; reload++) {
       auto old = active_pids(daemon);
-      load.wait_answers(100);
-      nginx.signal(SIGHUP);
+      load.wait_for(reload * kConnections / 4);
+      REQUIRE(run(machine, {.argv = {kNginx, "-c", machine.file("nginx.conf"), "-s", "reload"}})
+                  .status == 0);
       REQUIRE(eventually([&] {
         auto now = active_pids(daemon);
         for (int pid : old) now.erase(pid);
         return now.size() == kWorkers;
       }));
     }
-    load.wait_answers(100);
+    load.wait_for(kConnections);
     load.stop();
+    CHECK(load.answered() >= kConnections);
     CHECK(load.failed() == 0);
     CHECK(has_members(daemon, kWorkers));  // those of before have gone
+    check_each_answers(ask_often(ask_http, 200), active_pids(daemon));
+  }
 
-    auto workers = active_pids(daemon);
-    int victim = *workers.begin();
+  // The victim is stopped first, so that it accepts none of the connections that are its share: all
+  // of them wait in its queue when it is killed, and all have to be answered by others.
+  TEST_CASE("nginx: a worker that is killed fails no connection that it had not accepted") {
+    constexpr size_t kConnections = 200;
+    Machine machine;
+    DaemonProcess daemon(machine);
+    Process nginx = start_nginx(machine, daemon);
+    REQUIRE(has_members(daemon, kWorkers));
+    const int victim = *active_pids(daemon).begin();
+    REQUIRE(kill(victim, SIGSTOP) == 0);
+    std::vector<Fd> connections;
+    for (size_t i = 0; i < kConnections; i++) connections.push_back(send_request(kGet));
+    uint64_t waiting = 0;
+    Document status = daemon.status();
+    for (const MemberStatus& member : status.group(kGroup).members)
+      if (member.pid == victim) waiting = member.selected;
+    CHECK(waiting > 0);
     REQUIRE(kill(victim, SIGKILL) == 0);
+    for (const Fd& connection : connections) {
+      const int worker = process_in(read_answer(connection));
+      CHECK(worker != 0);
+      CHECK(worker != victim);
+    }
     REQUIRE(eventually([&] {
       auto now = active_pids(daemon);
       return now.size() == kWorkers && now.count(victim) == 0;
