@@ -9,6 +9,7 @@
 #include "shim/join.h"
 #include "shim/log.h"
 #include "shim/process.h"
+#include "shim/sibling.h"
 #include "shim/socket.h"
 #include "shim/spread.h"
 
@@ -29,16 +30,24 @@ int passed_count() {
   return number_in("LISTEN_PID") == getpid() ? number_in("LISTEN_FDS") : 0;
 }
 
-// Without SO_REUSEPORT at bind the kernel never lets it share, and a socket that was inherited has
-// been bound. It stays the service manager's: nothing here shuts it down.
+// It stays the service manager's: nothing here shuts it down, and it gets no sibling but for the
+// moment in which it is let into a group of the kernel's.
 void join_passed(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish) {
-  if (int_option(fd, SO_REUSEPORT) == 1)
+  if (int_option(fd, SO_REUSEPORT) == 1) {
     (void)enter(fd, socket, endpoint, wish);
-  else
+    return;
+  }
+  const int companion = form_group(fd, socket);
+  if (companion < 0) {
     Line(LogLevel::Warn) << "the " << socket.protocol_name() << " socket of port "
                          << uint64_t{endpoint.port}
-                         << " was passed on without SO_REUSEPORT (ReusePort=yes in its socket "
-                            "unit): it is in no subset";
+                         << " was passed on without SO_REUSEPORT and cannot get it now ("
+                         << describe_error(errno)
+                         << "): it is in no subset; set ReusePort=yes in its socket unit";
+    return;
+  }
+  (void)enter(fd, socket, endpoint, wish);
+  close(companion);
 }
 
 void adopt(int fd, const Socket& socket, bool passed) {
@@ -49,18 +58,19 @@ void adopt(int fd, const Socket& socket, bool passed) {
     defer_inherited(fd, socket);
   else if (passed)
     join_passed(fd, socket, endpoint, wish);
+  else if (int_option(fd, SO_REUSEPORT) == 1 && !connected(fd))
+    await_first_use(fd, socket);
 }
 
 }  // namespace
 
-// Members that another image of this process registered are members still: the daemon knows them by
-// cookie. Whoever else was started with such a descriptor open, a helper of the server, is not to
-// take it over. So only what was passed on purpose joins.
+// Members that another image of this process registered, or its parent, are members still: the
+// daemon knows them by cookie. A helper that was merely started with such a descriptor open is not
+// to take it over: so what was not passed on purpose waits for its first use.
 void adopt_inherited() {
   const Settings& settings = process.settings;
   if (!settings.given || process.refusal.variable) return;
   const int passed = passed_count();
-  if (passed == 0 && !(settings.spread & kSpreadFork)) return;
   for (int fd = 0, closed = 0; closed < kClosedInARow; ++fd) {
     Socket socket;
     const int error = describe(fd, socket);

@@ -5,7 +5,8 @@
 namespace subset::shim {
 
 // At load. Listeners whose listen a former image of this process put off wait for their first use
-// again. What a service manager passed to this process (LISTEN_PID, LISTEN_FDS) joins at once.
+// again, and so do sockets that are members already. What a service manager passed to this process
+// (LISTEN_PID, LISTEN_FDS) joins at once.
 void adopt_inherited();
 
 }  // namespace subset::shim

@@ -134,7 +134,7 @@ bool well_formed(const protocol::Reply& reply, ssize_t size) {
 // kernel. MSG_TRUNC makes a packet that is too long show its length.
 int Connection::receive(protocol::Reply& reply) const {
   const auto size =
-      bounded(SO_RCVTIMEO, [&] { return recv(fd_, &reply, sizeof reply, MSG_TRUNC); });
+      bounded(SO_RCVTIMEO, [&] { return real::recv(fd_, &reply, sizeof reply, MSG_TRUNC); });
   if (size < 0) return errno;
   if (size == 0) return ECONNRESET;
   if (!well_formed(reply, size)) return EPROTO;
@@ -158,6 +158,13 @@ int ask(const void* message, size_t size, int fd, protocol::Reply& reply) {
   if (error == ETIMEDOUT && patient)
     impatient_until.store(now() + kImpatientFor, std::memory_order_relaxed);
   return error;
+}
+
+bool daemon_answers(int fd) {
+  const protocol::OfSocket message{
+      .header = {.kind = protocol::Kind::Query, .size = sizeof message}};
+  protocol::Reply reply;
+  return ask(&message, sizeof message, fd, reply) == 0;
 }
 
 }  // namespace subset::shim

@@ -14,4 +14,7 @@ namespace subset::shim {
 // A message that was sent but not answered in time stays with the daemon, which will act on it.
 int ask(const void* message, size_t size, int fd, protocol::Reply& reply);
 
+// Is a daemon there? If it knows nothing of this socket yet it says so.
+bool daemon_answers(int fd);
+
 }  // namespace subset::shim

@@ -10,7 +10,10 @@
 namespace subset::shim {
 
 struct Deferred {
-  uint64_t cookie = 0;      // the socket that was behind the number
+  // Of a descriptor that has just come by SCM_RIGHTS, of which nothing was asked yet.
+  static constexpr uint64_t kUnknown = UINT64_MAX;
+
+  uint64_t cookie = 0;      // the socket that was behind the number; or kUnknown
   uint32_t generation = 0;  // of the process whose own the socket is (spread.cpp)
   int backlog = 0;          // of a listen that was put off
 };

@@ -24,6 +24,10 @@ Line& operator<<(Line& line, const NoDaemon& why) {
               << (why.text[0] ? why.text : describe_error(why.error)) << "): ";
 }
 
+bool attach(int fd, const sock_fprog& program) {
+  return real::setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) == 0;
+}
+
 // cpu mode without the daemon: a classic BPF program, which needs no privilege, gives the index
 // "this CPU modulo total". The index is the order of the binds, not the instance: start the
 // instances in their order, and restart them all when one goes, since the last socket takes the
@@ -36,9 +40,7 @@ bool select_by_cpu(int fd, uint32_t total) {
       BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, total != 0 ? total : UINT32_MAX),
       BPF_STMT(BPF_RET | BPF_A, 0),
   };
-  const sock_fprog attached = {.len = sizeof program / sizeof *program, .filter = program};
-  return real::setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &attached, sizeof attached) ==
-         0;
+  return attach(fd, {.len = sizeof program / sizeof *program, .filter = program});
 }
 
 // Attaching replaces the program of the whole group. Where a daemon has been, that is the daemon's,
@@ -56,6 +58,14 @@ void warn_once(const NoDaemon& why, const char* consequence) {
 }
 
 }  // namespace
+
+void select_first(int fd) {
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_IMM, kSignature),
+      BPF_STMT(BPF_RET | BPF_K, 0),
+  };
+  attach(fd, {.len = sizeof program / sizeof *program, .filter = program});
+}
 
 int fall_back(int fd, uint32_t total, const NoDaemon& why) {
   if (process.settings.fallback == Fallback::Fail) {

@@ -15,4 +15,8 @@ struct NoDaemon {
 // ETIMEDOUT or ECONNREFUSED.
 int fall_back(int fd, uint32_t total, const NoDaemon& why);
 
+// For all that comes to the group of this socket the one that was in it first is picked, until the
+// daemon's program replaces this one.
+void select_first(int fd);
+
 }  // namespace subset::shim

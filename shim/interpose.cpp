@@ -109,6 +109,60 @@ int pselect(int count, fd_set* readable, fd_set* writable, fd_set* exceptional,
   return real::pselect(count, readable, writable, exceptional, timeout, mask);
 }
 
+// --- the first use of a socket that others receive from too
+// ----------------------------------------
+
+ssize_t read(int fd, void* buffer, size_t size) {
+  shim::before_receive(fd);
+  return real::read(fd, buffer, size);
+}
+
+ssize_t __read_chk(int fd, void* buffer, size_t size, size_t room) {
+  shim::before_receive(fd);
+  return real::__read_chk(fd, buffer, size, room);
+}
+
+ssize_t readv(int fd, const iovec* parts, int count) {
+  shim::before_receive(fd);
+  return real::readv(fd, parts, count);
+}
+
+ssize_t recv(int fd, void* buffer, size_t size, int flags) {
+  shim::before_receive(fd);
+  return real::recv(fd, buffer, size, flags);
+}
+
+ssize_t __recv_chk(int fd, void* buffer, size_t size, size_t room, int flags) {
+  shim::before_receive(fd);
+  return real::__recv_chk(fd, buffer, size, room, flags);
+}
+
+ssize_t recvfrom(int fd, void* buffer, size_t size, int flags, sockaddr* address,
+                 socklen_t* length) {
+  shim::before_receive(fd);
+  return real::recvfrom(fd, buffer, size, flags, address, length);
+}
+
+ssize_t __recvfrom_chk(int fd, void* buffer, size_t size, size_t room, int flags, sockaddr* address,
+                       socklen_t* length) {
+  shim::before_receive(fd);
+  return real::__recvfrom_chk(fd, buffer, size, room, flags, address, length);
+}
+
+ssize_t recvmsg(int fd, msghdr* message, int flags) {
+  shim::before_receive(fd);
+  const ssize_t result = real::recvmsg(fd, message, flags);
+  if (result >= 0) shim::note_arrivals(*message);
+  return result;
+}
+
+int recvmmsg(int fd, mmsghdr* messages, unsigned int count, int flags, timespec* timeout) {
+  shim::before_receive(fd);
+  const int result = real::recvmmsg(fd, messages, count, flags, timeout);
+  for (int i = 0; i < result; ++i) shim::note_arrivals(messages[i].msg_hdr);
+  return result;
+}
+
 // --- other names of it
 // ----------------------------------------------------------------------------
 
@@ -192,4 +246,21 @@ int execvp(const char* file, char* const* arguments) noexcept {
 int execvpe(const char* file, char* const* arguments, char* const* environment) noexcept {
   return with_variables(
       environment, [&](char* const* complete) { return real::execvpe(file, arguments, complete); });
+}
+
+// The child of libc's own calls the kernel's execve, past ours.
+int posix_spawn(pid_t* child, const char* path, const posix_spawn_file_actions_t* actions,
+                const posix_spawnattr_t* attributes, char* const* arguments,
+                char* const* environment) {
+  return with_variables(environment, [&](char* const* complete) {
+    return real::posix_spawn(child, path, actions, attributes, arguments, complete);
+  });
+}
+
+int posix_spawnp(pid_t* child, const char* file, const posix_spawn_file_actions_t* actions,
+                 const posix_spawnattr_t* attributes, char* const* arguments,
+                 char* const* environment) {
+  return with_variables(environment, [&](char* const* complete) {
+    return real::posix_spawnp(child, file, actions, attributes, arguments, complete);
+  });
 }

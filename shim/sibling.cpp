@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shim/client.h"
+#include "shim/fallback.h"
 #include "shim/join.h"
 #include "shim/real.h"
 
@@ -195,6 +197,25 @@ int make_sibling(int fd, const Socket& socket) {
     if (bind_like(fd, sibling)) return sibling;
   }
   close_keeping_errno(sibling);
+  return -1;
+}
+
+int form_group(int fd, const Socket& socket) {
+  if (!daemon_answers(fd)) {
+    errno = ENOENT;
+    return -1;
+  }
+  share_port(fd);
+  const int sibling = make_sibling(fd, socket);
+  if (sibling >= 0 && (socket.udp() || real::listen(sibling, SOMAXCONN) == 0)) {
+    select_first(fd);
+    return sibling;
+  }
+  const int error = errno;
+  const int off = 0;
+  real::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &off, sizeof off);
+  if (sibling >= 0) close(sibling);
+  errno = error;
   return -1;
 }
 

@@ -10,6 +10,13 @@ namespace subset::shim {
 // replaces a descriptor takes the flags of that one.
 int make_sibling(int fd, const Socket& socket);
 
+// A socket that was bound without SO_REUSEPORT is in no group of the kernel's, and cannot enter one
+// by itself; but a sibling that is bound (UDP) or listens (TCP) beside it makes one of the two.
+// Gives back that sibling, to be closed once the socket is a member: connections that came to it
+// until then move to members. -1 and errno: it cannot be, and all is as it was. ENOENT: no daemon
+// is there, who alone could make something of it.
+int form_group(int fd, const Socket& socket);
+
 // Puts `sibling` behind the number `fd`, in one step for all threads, and closes its own number.
 bool put_in_place(int sibling, int fd);
 

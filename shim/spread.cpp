@@ -27,6 +27,9 @@ constinit std::atomic<uint32_t> generation{0};
 // Of a listener that came by execve, and of a duplicate: nobody's own.
 constexpr uint32_t kShared = UINT32_MAX;
 
+// Of a socket that another process bound, and has handed to this one.
+constexpr uint32_t kHandedOver = UINT32_MAX - 1;
+
 void in_child() {
   generation.fetch_add(1, std::memory_order_relaxed);
 }
@@ -35,18 +38,10 @@ uint32_t own_generation() {
   return generation.load(std::memory_order_relaxed);
 }
 
-// Is a daemon there? It knows nothing of this socket yet, and says so.
-bool daemon_answers(int fd) {
-  const protocol::OfSocket message{
-      .header = {.kind = protocol::Kind::Query, .size = sizeof message}};
-  protocol::Reply reply;
-  return ask(&message, sizeof message, fd, reply) == 0;
-}
-
 // Is what the table says of this number still so?
 bool find_deferred(int fd, Socket& socket, Deferred& deferred) {
   return deferred_sockets.find(fd, deferred) && describe(fd, socket) == 0 &&
-         socket.cookie == deferred.cookie;
+         (socket.cookie == deferred.cookie || deferred.cookie == Deferred::kUnknown);
 }
 
 // The socket stays shared, as it would be without us.
@@ -123,10 +118,27 @@ int receive_at_first_use(int fd, const Socket& socket, const Deferred& deferred)
   return 0;
 }
 
+// It stays the same member, of whoever uses it now. What has no SO_REUSEPORT was in no group
+// before.
+void take_over(int fd, const Socket& socket) {
+  Wish wish;
+  Known known;
+  const Endpoint endpoint = local_endpoint(fd, socket);
+  const bool member =
+      known_sockets.find(socket.cookie, known) && known.has(Known::kMember);  // by our own bind
+  if (!member && live(fd, socket, endpoint) && !connected(fd) &&
+      find_wish(socket, endpoint, wish) && int_option(fd, SO_REUSEPORT) == 1)
+    (void)enter(fd, socket, endpoint, wish);
+}
+
 int begin(int fd) {
   Socket socket;
   Deferred deferred;
   if (!find_deferred(fd, socket, deferred)) return 0;
+  if (deferred.generation == kHandedOver) {
+    take_over(fd, socket);
+    return 0;
+  }
   return socket.udp() ? receive_at_first_use(fd, socket, deferred)
                       : listen_at_first_use(fd, socket, deferred);
 }
@@ -142,7 +154,7 @@ void settle_owner(int fd, uid_t user) {
   Socket socket;
   Deferred deferred;
   Wish wish;
-  if (!find_deferred(fd, socket, deferred)) return;
+  if (!find_deferred(fd, socket, deferred) || deferred.generation == kHandedOver) return;
   if (socket.udp()) return settle_receiver(fd, socket, deferred);
   const Endpoint endpoint = local_endpoint(fd, socket);
   if (live(fd, socket, endpoint) || !find_listener_wish(fd, socket, endpoint, wish)) return;
@@ -200,6 +212,24 @@ void defer_inherited(int fd, const Socket& socket) {
                          {.cookie = socket.cookie, .generation = kShared, .backlog = SOMAXCONN});
 }
 
+void await_first_use(int fd, const Socket& socket) {
+  deferred_sockets.put(fd, {.cookie = socket.cookie, .generation = kHandedOver});
+}
+
+void note_arrivals(const msghdr& message) {
+  if (!process.settings.given || !message.msg_control || process.refusal.variable) return;
+  auto* header = const_cast<msghdr*>(&message);
+  for (cmsghdr* part = CMSG_FIRSTHDR(header); part; part = CMSG_NXTHDR(header, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    const auto* numbers = CMSG_DATA(part);
+    for (size_t at = 0; at + CMSG_LEN(sizeof(int)) <= part->cmsg_len; at += sizeof(int)) {
+      int fd = -1;
+      memcpy(&fd, numbers + at, sizeof fd);
+      deferred_sockets.put(fd, {.cookie = Deferred::kUnknown, .generation = kHandedOver});
+    }
+  }
+}
+
 int first_use(int fd) {
   return as_guest([&] {
     if (!deferred_sockets.claim(fd)) {
@@ -233,7 +263,7 @@ int get_acceptconn(int fd, void* value, socklen_t* length) {
   Deferred deferred;
   const int result = real::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, value, length);
   const int yes = 1;
-  if (result == 0 && find_deferred(fd, socket, deferred))
+  if (result == 0 && find_deferred(fd, socket, deferred) && deferred.generation != kHandedOver)
     memcpy(value, &yes, *length < sizeof yes ? *length : sizeof yes);
   return result;
 }
@@ -247,7 +277,7 @@ void note_duplicate(int original, int copy) {
     Deferred deferred;
     const bool spreads = process.settings.spread & kSpreadDup;
     if (find_deferred(original, socket, deferred)) {
-      if (spreads) deferred.generation = kShared;
+      if (spreads && deferred.generation != kHandedOver) deferred.generation = kShared;
       deferred_sockets.put(copy, deferred);
     } else if (spreads && describe(original, socket) == 0 &&
                known_sockets.find(socket.cookie, known) && known.has(Known::kMember)) {

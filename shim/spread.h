@@ -14,8 +14,11 @@
 // dup: threads that each have a duplicate of a UDP socket or a listener. The first goes on with the
 // socket itself, which is a member already.
 //
-// First use is accept, poll, select or EPOLL_CTL_ADD. Sending and receiving go straight to the
-// kernel: a thread that blocks in recv on a duplicate shares the socket, as it would without us.
+// First use is accept, poll, select, EPOLL_CTL_ADD, or a receive. It is looked for in front of the
+// call; behind that nothing of ours comes any more.
+//
+// Sockets that a process was handed by another one, over execve or by SCM_RIGHTS, wait in the same
+// table: at first use the process tells the daemon that it holds them now.
 #pragma once
 
 #include <poll.h>
@@ -43,6 +46,13 @@ void await_forks(int fd, const Socket& socket);
 // off by whoever executed it. With which backlog nobody knows; it gets the largest.
 void defer_inherited(int fd, const Socket& socket);
 
+// A socket that gets traffic already and was handed to this process.
+void await_first_use(int fd, const Socket& socket);
+
+// What came with a message: descriptors, as many as there is room for, wait for their first use.
+// Only looks at memory.
+void note_arrivals(const msghdr& message);
+
 // Does something wait for the first use of this descriptor, as far as its number tells?
 inline bool is_deferred(int fd) {
   return deferred_sockets.has(fd);
@@ -50,6 +60,11 @@ inline bool is_deferred(int fd) {
 
 // It is used now: 0, or -1 and errno where a listener could not become a member.
 int first_use(int fd);
+
+// Where this fails the receive that follows tells.
+inline void before_receive(int fd) {
+  if (is_deferred(fd)) (void)first_use(fd);
+}
 
 void first_use(pollfd* polled, nfds_t count);
 void first_use(int count, const fd_set* readable);

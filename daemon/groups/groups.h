@@ -115,7 +115,8 @@ class Groups {
   Result<uint32_t> counter_for(const Claim& claim);
   void free_counter(Cookie cookie);
   void report_join(const Group& group, const Claim& claim, const Admission& admission,
-                   uint64_t generation_before);
+                   uint64_t generation_before, bool handed_over);
+  bool is_held_by_other(const Claim& claim) const;  // this socket, by another process
 
   Result<void> vacate(const Group& group, const Member& member);
   void depart(GroupSerial group, Cookie cookie, const char* why);

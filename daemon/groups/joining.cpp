@@ -107,8 +107,13 @@ Result<std::string> Groups::seat(const Claim& claim, const Admission& admission,
   return foreign;
 }
 
+bool Groups::is_held_by_other(const Claim& claim) const {
+  const Group* group = registry_.with_member(claim.cookie);
+  return group && group->members.at(claim.cookie).pid != claim.pid;
+}
+
 void Groups::report_join(const Group& group, const Claim& claim, const Admission& admission,
-                         uint64_t generation_before) {
+                         uint64_t generation_before, bool handed_over) {
   const bool takeover = !admission.displaced.empty();
   if (!admission.known) {
     tell_({.what = takeover ? "took over" : "joined",
@@ -118,6 +123,13 @@ void Groups::report_join(const Group& group, const Claim& claim, const Admission
            .command = claim.command,
            .detail = std::to_string(admission.instance) + "/" + std::to_string(admission.total)});
   }
+  if (handed_over)
+    tell_({.what = "handed over",
+           .group = group.id,
+           .instance = admission.instance,
+           .pid = claim.pid,
+           .command = claim.command,
+           .detail = "to another process"});
   if (admission.group != 0 && group.generation != generation_before)
     tell_({.what = "flipped",
            .group = group.id,
@@ -152,10 +164,11 @@ Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
   }
   parked_.erase(claim.cookie);
   const uint64_t generation = is_new ? 1 : registry_.find(serial)->generation;
+  const bool handed_over = admission->known && is_held_by_other(claim);
   Group& group = registry_.commit(claim, *admission, serial);
   write_record(group, runtimes_.at(serial));
   watch_process(claim.pid);
-  report_join(group, claim, *admission, generation);
+  report_join(group, claim, *admission, generation, handed_over);
   report_foreign(group, runtimes_.at(serial), *seated);
   changed(serial);
   std::string warning = admission->warning;

@@ -3,6 +3,8 @@
 // the whole machine, so the pause after a search is a multiple of what the search took.
 #include "daemon/model/strangers.h"
 
+#include <time.h>
+
 #include <algorithm>
 
 #include <spdlog/spdlog.h>
@@ -12,7 +14,13 @@
 namespace subset {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+// The time that the daemon itself worked: on a busy machine a search takes longer, and costs no
+// more.
+std::chrono::nanoseconds time_worked() {
+  timespec spent{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+  return std::chrono::seconds(spent.tv_sec) + std::chrono::nanoseconds(spent.tv_nsec);
+}
 
 constexpr auto kShortestPause = std::chrono::milliseconds(1000);
 constexpr auto kLongestPause = std::chrono::seconds(60);
@@ -57,15 +65,15 @@ void Groups::unmanage_port(const GroupKey& key) {
 }
 
 void Groups::look_for_strangers() {
-  const auto start = Clock::now();
+  const auto start = time_worked();
   if (!registry_.groups().empty()) {
     if (auto found = around_.watch->find_on_managed_ports())
       compare_with_members(*found);
     else
       spdlog::error("{}", found.error().message());
   }
-  const auto pause = std::clamp<Clock::duration>((Clock::now() - start) * kPauseFactor,
-                                                 kShortestPause, kLongestPause);
+  const auto pause = std::clamp<std::chrono::nanoseconds>((time_worked() - start) * kPauseFactor,
+                                                          kShortestPause, kLongestPause);
   search_ = loop_.after(pause, [this] { look_for_strangers(); });
 }
 

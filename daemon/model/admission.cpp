@@ -159,6 +159,24 @@ Result<void> over(const Ceiling& ceiling, int64_t count, const char* what, int64
                           ceiling.section + "] of subsetd.toml)");
 }
 
+// A service manager may pass one socket to several services, each of which says that it is another
+// instance. They would take it from each other, and none would have its share.
+Result<void> check_unshared(const Claim& claim, const Group& group, const Target& target) {
+  const auto found = group.members.find(claim.cookie);
+  if (found == group.members.end()) {
+    return {};
+  }
+  const Member& member = found->second;
+  if (member.generation != target.generation || member.lineage == claim.lineage ||
+      member.pid == 0 || member.pid == claim.pid) {
+    return {};
+  }
+  return fail(EBUSY, "this very socket is instance " + std::to_string(member.instance) + " of " +
+                         group.id + " already, held by " + who(member) +
+                         ": each instance needs a socket of its own (ReusePort=yes, a socket unit "
+                         "for each)");
+}
+
 void add(std::string& warning, const std::string& more) {
   warning += (warning.empty() ? "" : "; ") + more;
 }
@@ -265,6 +283,9 @@ Result<Admission> Registry::admit(const Claim& claim) const {
   const auto member = group.members.find(claim.cookie);
   if (member != group.members.end() && stays(claim, group, member->second, target)) {
     return readmission(claim, group, member->second, target);
+  }
+  if (const Result<void> unshared = check_unshared(claim, group, target); !unshared) {
+    return tl::unexpected<Error>(unshared.error());
   }
   if (const Result<void> within = check_quotas(claim, group); !within) {
     return tl::unexpected<Error>(within.error());

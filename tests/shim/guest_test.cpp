@@ -118,6 +118,18 @@ TEST_CASE("a member's send, receive and accept cost no system call more") {
   CHECK(daemon.seen().size() == 2);
 }
 
+// The first use of a socket that might have a sibling asks the kernel what it is; no other does.
+TEST_CASE("with a spread, receiving costs no system call more from the second time on") {
+  FakeDaemon daemon(grant);
+  const Environment environment = {
+      {"SUBSET", "0/2"}, {"SUBSET_SOCKET", daemon.path()}, {"SUBSET_SPREAD", "fork,dup"}};
+  const Operations operations = {"udp4",    "bind,127.0.0.1,PORT", "datagram", "mark", "datagram",
+                                 "datagram"};
+  const std::string plain = calls_after_mark(operations, {}, false);
+  CHECK_FALSE(plain.empty());
+  CHECK(calls_after_mark(operations, environment, true) == plain);
+}
+
 TEST_CASE("it keeps no descriptor") {
   FakeDaemon daemon(grant);
   for (const std::string& path : {daemon.path(), scratch() + "/nobody"}) {
@@ -192,6 +204,29 @@ TEST_CASE("vfork, exec and posix_spawn") {
                                 {{"SUBSET", "0/2"}, {"SUBSET_SOCKET", daemon.path()}});
   CHECK(result.said() == "bind ok | vfork ok | spawn ok");
   CHECK(daemon.seen().size() == 1);
+}
+
+TEST_CASE("a program that is executed with a cleaned environment has the shim all the same") {
+  FakeDaemon daemon(grant);
+  const std::string port = free_port();
+  const Result result = preload({"cleanexec," + port, "cleanspawn," + port, "cleanspawnp," + port},
+                                {{"SUBSET", "1/2"}, {"SUBSET_SOCKET", daemon.path()}});
+  CHECK(result.said() ==
+        "bind ok | cleanexec ok | bind ok | cleanspawn ok | bind ok | cleanspawnp ok");
+  REQUIRE(daemon.seen().size() == 3);
+  for (const Seen& seen : daemon.seen()) CHECK(seen.registration.instance == 1);
+}
+
+// The table of the spread knows numbers; whose they are now says the cookie.
+TEST_CASE("a number whose socket waited for its first use is another socket's now") {
+  FakeDaemon daemon(grant);
+  const Environment environment = {
+      {"SUBSET", "0/2"}, {"SUBSET_SOCKET", daemon.path()}, {"SUBSET_SPREAD", "fork,dup"}};
+  const Result result = preload({"tcp4", "bind,127.0.0.1," + free_port(), "listen,5", "close",
+                                 "udp4", "bind,127.0.0.1,0", "datagram", "datagram", "descriptors"},
+                                environment);
+  CHECK(result.said().find("bind ok | listen ok | bind ok | datagram ok | datagram ok") == 0);
+  for (const Seen& seen : daemon.seen()) CHECK(seen.header.kind == subset::protocol::Kind::Query);
 }
 
 // The shortest of many, in turns, is what the machine's other work disturbs least. The limit is

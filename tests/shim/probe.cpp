@@ -224,6 +224,36 @@ void spawn(const Arguments&) {
   wait_for(child);
 }
 
+// Runs the probe with an empty environment, to bind to the port that is given.
+struct CleanRun {
+  std::string bind;
+  char* arguments[4];
+  char* environment[1] = {nullptr};
+
+  explicit CleanRun(const Arguments& port)
+      : bind("bind,127.0.0.1," + port.at(0)),
+        arguments{const_cast<char*>(self), const_cast<char*>("udp4"), bind.data(), nullptr} {}
+};
+
+void execute_clean(const Arguments& port) {
+  CleanRun run(port);
+  const pid_t child = fork();
+  if (child == 0) {
+    execve(self, run.arguments, run.environment);
+    _exit(127);
+  }
+  wait_for(child);
+}
+
+template <typename Spawn>
+void spawn_clean(Spawn call, const Arguments& port) {
+  CleanRun run(port);
+  pid_t child = 0;
+  if (call(&child, self, nullptr, nullptr, run.arguments, run.environment) != 0)
+    return say("failed");
+  wait_for(child);
+}
+
 // The rest happens in a child.
 void fork_here(const Arguments&) {
   const pid_t child = fork();
@@ -323,6 +353,9 @@ const std::map<std::string, std::function<void(const Arguments&)>> kOperations =
     {"cancelled", bind_cancelled},
     {"vfork", vfork_and_exec},
     {"spawn", spawn},
+    {"cleanexec", execute_clean},
+    {"cleanspawn", [](auto& port) { spawn_clean(posix_spawn, port); }},
+    {"cleanspawnp", [](auto& port) { spawn_clean(posix_spawnp, port); }},
     {"fork", fork_here},
     {"datagram", echo_datagram},
     {"accept", accept_connection},

@@ -298,6 +298,26 @@ TEST_SUITE("system") {
     CHECK(server.err() == "");
   }
 
+  // They never wait for anything but in the receive itself.
+  TEST_CASE("forked workers that only block in a receive are members too") {
+    for (const char* how : {"recv", "recvfrom", "recvmsg", "recvmmsg", "read", "readv"}) {
+      CAPTURE(how);
+      Machine machine;
+      DaemonProcess daemon(machine);
+      Process server(machine, {.argv = {built("tests/system/prefork_server"), "--wait", how,
+                                        "--workers", "2", kAddress},
+                               .environment = fork_spread(daemon)});
+      constexpr char kUdpGroup[] = "udp/127.0.0.1:8080";
+      REQUIRE(eventually([&] {
+        auto pids = active_pids(daemon, kUdpGroup);
+        return pids.size() == 2 && pids.count(server.pid()) == 0;
+      }));
+      auto ask_one = [] { return worker_in(ask_udp(kAddress, "who?", 2s)); };
+      check_each_answers(ask_often(ask_one, 50), active_pids(daemon, kUdpGroup));
+      CHECK(server.err() == "");
+    }
+  }
+
   TEST_CASE("without a daemon the workers share one listener, as without the shim") {
     Machine machine;
     Environment environment = shim_environment(machine.file("nobody"), "0/1");

@@ -15,9 +15,12 @@ Command make_command(const UdpServerOptions& options, const std::string& report)
   Command command{.argv = udp_server_command(options.id, options.addresses),
                   .environment = options.environment,
                   .user = options.user,
-                  .network = options.network};
+                  .network = options.network,
+                  .listener = options.passed};
   command.argv.insert(command.argv.end(), {"--report", report});
   if (options.reuse) command.argv.emplace_back("--reuse");
+  if (options.passed >= 0) command.argv.emplace_back("--passed");
+  if (!options.from.empty()) command.argv.insert(command.argv.end(), {"--from", options.from});
   return command;
 }
 

@@ -16,6 +16,8 @@ struct UdpServerOptions {
   bool reuse = false;  // sets SO_REUSEADDR and SO_REUSEPORT by itself
   std::optional<uid_t> user;
   int network = -1;
+  int passed = -1;   // a socket that it serves too, passed on the way systemd does
+  std::string from;  // a path at which somebody sends it a socket to serve
 };
 
 // The little server tests/system/servers/udp_server.cpp.

@@ -3,14 +3,15 @@
 // wait for connections on the listener that they inherit, each in the way that it is told, and send
 // their process number to each. The parent never accepts.
 //
-//   prefork_server --wait accept|poll|select|epoll|dup|early|datagrams --workers N [--drop
-//   before|after]
-//                  ADDRESS:PORT
+//   prefork_server --wait accept|poll|select|epoll|dup|early|datagrams|recv|... --workers N
+//                  [--drop before|after] ADDRESS:PORT
 //
 // With `early` the parent puts the listener into the epoll set that its workers inherit.
 // --drop before: it becomes nobody before it forks, --drop after: each worker does.
 //
-// With `datagrams` it is a UDP server, whose workers answer each with their process number.
+// With `datagrams` it is a UDP server, whose workers answer each with their process number. They
+// wait by poll; with recv, recvfrom, recvmsg, recvmmsg, read or readv instead they only block in
+// that call.
 //
 // A worker whose listener is not what its parent made (options, flags, number) ends with status 3,
 // and so does the parent then.
@@ -21,6 +22,7 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -140,20 +142,36 @@ void add(int set_of_epoll, int fd) {
   }
 }
 
-int open_receiver(const Address& address) {
-  int fd = socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+int open_receiver(const Address& address, bool blocking) {
+  int fd = socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC | (blocking ? 0 : SOCK_NONBLOCK), 0);
   if (fd < 0) die("socket");
   set(fd, SOL_SOCKET, SO_RCVBUF, kBuffer);
   if (bind(fd, address.get(), address.size()) < 0) die("bind");
   return fd;
 }
 
-[[noreturn]] void answer_datagrams(int fd) {
+// Blocks until there is a datagram, and leaves it there; the calls that cannot leave it take
+// nothing.
+void await_datagram(const std::string& how, int fd) {
+  char byte = 0;
+  iovec part{&byte, sizeof byte};
+  mmsghdr message{};
+  message.msg_hdr.msg_iov = &part;
+  message.msg_hdr.msg_iovlen = 1;
+  pollfd polled{fd, POLLIN, 0};
+  if (how == "recv") recv(fd, &byte, sizeof byte, MSG_PEEK);
+  if (how == "recvmsg") recvmsg(fd, &message.msg_hdr, MSG_PEEK);
+  if (how == "recvmmsg") recvmmsg(fd, &message, 1, MSG_PEEK, nullptr);
+  if (how == "read") (void)!read(fd, &byte, 0);
+  if (how == "readv") (void)!readv(fd, &part, 0);
+  if (how == "datagrams") poll(&polled, 1, -1);
+}
+
+[[noreturn]] void answer_datagrams(const std::string& how, int fd) {
   for (;;) {
-    pollfd polled{fd, POLLIN, 0};
-    poll(&polled, 1, -1);
+    await_datagram(how, fd);
     check(get(fd, SOL_SOCKET, SO_RCVBUF) == 2 * kBuffer, "SO_RCVBUF");
-    check(fcntl(fd, F_GETFL) & O_NONBLOCK, "O_NONBLOCK");
+    check(!(fcntl(fd, F_GETFL) & O_NONBLOCK) == (how != "datagrams"), "O_NONBLOCK");
     char datagram[64];
     sockaddr_storage peer{};
     socklen_t length = sizeof peer;
@@ -195,8 +213,8 @@ Arguments parse(int argc, char** argv) {
 int run(const Arguments& arguments) {
   const std::string& how = arguments.how;
   const Address address(arguments.address);
-  const bool datagrams = how == "datagrams";
-  int fd = datagrams ? open_receiver(address) : open_listener(address);
+  const bool datagrams = how == "datagrams" || how.starts_with("re");
+  int fd = datagrams ? open_receiver(address, how != "datagrams") : open_listener(address);
   if (!datagrams) check_listener(fd);
   const int set_of_epoll = epoll_create1(0);
   if (how == "early") add(set_of_epoll, fd);
@@ -204,7 +222,7 @@ int run(const Arguments& arguments) {
   for (int i = 0; i < arguments.workers; i++) {
     if (fork() != 0) continue;
     if (arguments.drop == "after") become_nobody();
-    if (datagrams) answer_datagrams(fd);
+    if (datagrams) answer_datagrams(how, fd);
     work(how, fd, how == "early" ? set_of_epoll : epoll_create1(0));
   }
   std::puts("ready");

@@ -2,12 +2,15 @@
 // A UDP server that never heard of SO_SUBSET, nor of SO_REUSEPORT: socket, bind, recvfrom, sendto.
 // It answers every datagram with its id, and writes down in which order each flow reached it.
 //
-//   udp_server --id N [--report FILE] [--reuse] ADDRESS:PORT...
+//   udp_server --id N [--report FILE] [--reuse] [--passed] [--from PATH] ADDRESS:PORT...
 //
+// --passed serves the socket that it is started with as descriptor 3, --from the one that somebody
+// sends who listens at PATH (AF_UNIX); both beside the addresses, of which there may be none.
 // --reuse sets SO_REUSEADDR and SO_REUSEPORT by itself, as a server that escaped the shim may.
 // SIGTERM ends it; the report is then one line a flow: "FLOW COUNT DISORDER".
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -31,6 +34,8 @@ struct Arguments {
   uint32_t id = 0;
   std::string report;
   bool reuse = false;
+  bool passed = false;
+  std::string from;
   std::vector<std::string> addresses;
 };
 
@@ -52,6 +57,10 @@ Arguments parse(int argc, char** argv) {
       arguments.report = argv[++i];
     } else if (word == "--reuse") {
       arguments.reuse = true;
+    } else if (word == "--passed") {
+      arguments.passed = true;
+    } else if (word == "--from" && i + 1 < argc) {
+      arguments.from = argv[++i];
     } else {
       arguments.addresses.push_back(word);
     }
@@ -89,6 +98,27 @@ void note(FlowReport& report, uint32_t sequence) {
   if (sequence != report.next) report.disorder++;
   report.next = sequence + 1;
   report.count++;
+}
+
+int receive_socket(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  int peer = socket(AF_UNIX, SOCK_STREAM, 0);
+  if (connect(peer, reinterpret_cast<sockaddr*>(&address), sizeof address) < 0) die("connect");
+  char byte = 0;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  iovec part{&byte, sizeof byte};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  int fd = -1;
+  if (recvmsg(peer, &message, 0) != 1 || !CMSG_FIRSTHDR(&message)) die("recvmsg");
+  std::memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
+  close(peer);
+  return fd;
 }
 
 // One datagram in, one out. A question of another size is answered by silence.
@@ -136,6 +166,8 @@ int run(const Arguments& arguments) {
   for (const std::string& text : arguments.addresses) {
     fds.push_back(open_socket(Address(text), arguments.reuse));
   }
+  if (arguments.passed) fds.push_back(3);
+  if (!arguments.from.empty()) fds.push_back(receive_socket(arguments.from));
   std::puts("ready");
   std::fflush(stdout);
 

@@ -383,6 +383,23 @@ TEST_CASE("a socket that registers again keeps its place, and may be handed over
   CHECK(world.member(2).pid == 1);
 }
 
+TEST_CASE("one socket cannot be the instances of two processes at once") {
+  World world;
+  REQUIRE(world.join(claim_of(1, 10, 0, 4)));
+  const Result<Admission> second = world.join(claim_of(1, 11, 1, 4));
+  REQUIRE_FALSE(second);
+  CHECK(second.error().code == EBUSY);
+  CHECK(second.error().message().find("a socket of its own") != std::string::npos);
+  CHECK(world.member(1).pid == 10);
+
+  // The same instance is handed over; and so is any, when its holder has gone.
+  REQUIRE(world.join(claim_of(1, 11, 0, 4)));
+  CHECK(world.member(1).pid == 11);
+  world.registry.set_process(1, 1, 0, {});
+  REQUIRE(world.join(claim_of(1, 12, 2, 4)));
+  CHECK(world.member(1).instance == 2);
+}
+
 TEST_CASE("a socket that asks for another instance moves") {
   World world;
   REQUIRE(world.join(claim_of(1, 1, 0, 2)));
