@@ -33,7 +33,7 @@ DaemonProcess::DaemonProcess(Machine& machine, Listener listener, std::string ht
                              const std::string& config)
     : machine_(machine),
       socket_(machine.file(machine.unique("socket"))),
-      pins_(fs::path(kBpffs) / ("subset-" + std::to_string(machine.number()))),
+      pins_(fs::path(kBpffs) / machine.unique("subset-" + std::to_string(machine.number()))),
       http_(std::move(http)),
       config_(machine.file(machine.unique("config"))) {
   std::ofstream(config_) << config;

@@ -63,6 +63,7 @@ MemberStatus parse_member(const Json& json) {
   json.at("migrated").get_to(member.migrated);
   json.at("queue_bytes").get_to(member.queue_bytes);
   json.at("drops").get_to(member.drops);
+  json.at("backlog").get_to(member.backlog);
   json.at("backlog_limit").get_to(member.backlog_limit);
   json.at("open_connections").get_to(member.open_connections);
   if (!json.at("pid").is_null()) member.pid = json.at("pid").get<int>();

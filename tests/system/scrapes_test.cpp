@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+// Being looked at costs next to nothing. 200 scrapes a second, more than any house has, while
+// servers come and go: every scrape is answered, every registration succeeds and none waits long,
+// and the daemon uses less than a tenth of a core for it. Nobody looking and nothing happening, a
+// hundred groups cost less than half a percent of a core.
+//
+// CPU time is what the kernel accounts to the daemon, not how long things take, so that a busy
+// machine does not decide. SUBSET_TEST_LONG=1 makes it ten seconds and a hundred groups.
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "protocol/message.h"
+#include "protocol/policy.h"
+#include "tests/system/harness/control.h"
+#include "tests/system/harness/daemon_process.h"
+#include "tests/system/harness/fail.h"
+#include "tests/system/harness/http.h"
+#include "tests/system/harness/machine.h"
+#include "tests/system/servers/address.h"
+
+namespace subset::test {
+namespace {
+
+constexpr char kHttp[] = "127.0.0.1:9753";
+
+bool long_run() {
+  return std::getenv("SUBSET_TEST_LONG") != nullptr;
+}
+
+// A member by hand: a socket of this process. It leaves when it is closed.
+Fd bind_at(uint16_t port) {
+  const Address address("127.0.0.1:" + std::to_string(port));
+  Fd socket(checked(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket"));
+  const int one = 1;
+  checked(setsockopt(socket.get(), SOL_SOCKET, SO_REUSEPORT, &one, sizeof one), "SO_REUSEPORT");
+  checked(bind(socket.get(), address.get(), address.size()), "bind");
+  return socket;
+}
+
+int register_socket(const DaemonProcess& daemon, const Fd& socket) {
+  protocol::Register message;
+  message.lineage = 1;
+  message.total = 1;
+  message.weight = kDefaultWeight;
+  const Connection connection = Connection::to(daemon.socket());
+  connection.send(bytes_of(message), {socket.get()});
+  const auto answer = connection.receive();
+  return answer ? answer->as<protocol::Reply>().error : -1;
+}
+
+std::vector<Fd> fill(const DaemonProcess& daemon, int groups) {
+  std::vector<Fd> sockets;
+  for (int i = 0; i < groups; i++) {
+    sockets.push_back(bind_at(static_cast<uint16_t>(20000 + i)));
+    REQUIRE(register_socket(daemon, sockets.back()) == 0);
+  }
+  return sockets;
+}
+
+// Seconds of CPU that the process has used.
+double cpu_seconds(pid_t pid) {
+  const std::string text = read_file("/proc/" + std::to_string(pid) + "/stat");
+  std::istringstream fields(text.substr(text.rfind(')') + 2));
+  std::string skipped;
+  for (int i = 3; i < 14; i++) fields >> skipped;
+  double user = 0;
+  double system = 0;
+  fields >> user >> system;
+  return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
+double share_of_core(const DaemonProcess& daemon, Clock::time_point since, double before) {
+  const double passed = std::chrono::duration<double>(Clock::now() - since).count();
+  return (cpu_seconds(daemon.pid()) - before) / passed;
+}
+
+// Scrapes at a pace, on a thread of its own.
+class Storm {
+ public:
+  explicit Storm(Clock::duration period) : thread_([this, period] { work(period); }) {}
+  Storm(const Storm&) = delete;
+  Storm& operator=(const Storm&) = delete;
+  ~Storm() {
+    over_ = true;
+    thread_.join();
+  }
+  int good() const { return good_; }
+  int bad() const { return bad_; }
+
+ private:
+  void work(Clock::duration period) {
+    const Address server(kHttp);
+    for (auto due = Clock::now(); !over_; due += period) {
+      std::this_thread::sleep_until(due);
+      try {
+        (http_get(server, "/metrics").status == 200 ? good_ : bad_)++;
+      } catch (const std::exception&) {
+        bad_++;
+      }
+    }
+  }
+
+  std::atomic<bool> over_ = false;
+  std::atomic<int> good_ = 0;
+  std::atomic<int> bad_ = 0;
+  std::thread thread_;
+};
+
+TEST_SUITE("system") {
+  TEST_CASE("two hundred scrapes a second disturb nobody") {
+    Machine machine;
+    DaemonProcess daemon(machine, DaemonProcess::Listener::Own, kHttp);
+    const std::vector<Fd> members = fill(daemon, long_run() ? 100 : 20);
+    (void)scrape(Address(kHttp));
+    const Clock::duration length = long_run() ? 10s : 3s;
+
+    // Alone first: what registrations cost is not what scrapes cost.
+    const auto start = Clock::now();
+    const double before = cpu_seconds(daemon.pid());
+    auto storm = std::make_unique<Storm>(5ms);
+    std::this_thread::sleep_for(length);
+    const double share = share_of_core(daemon, start, before);
+    CHECK_MESSAGE(share < 0.1, "of a core: " << share);
+
+    int registered = 0;
+    Clock::duration longest{};
+    for (const auto end = Clock::now() + length / 3; Clock::now() < end; registered++) {
+      const Fd socket = bind_at(19999);
+      const auto asked = Clock::now();
+      REQUIRE(register_socket(daemon, socket) == 0);
+      longest = std::max(longest, Clock::now() - asked);
+    }
+    const int good = storm->good();
+    CHECK(storm->bad() == 0);
+    storm.reset();
+    MESSAGE(good << " scrapes, " << registered << " registrations, the longest "
+                 << std::chrono::duration<double, std::milli>(longest).count() << " ms; " << share
+                 << " of a core");
+    CHECK(registered > 0);
+    CHECK(longest < 1s);  // the shim waits no longer
+    CHECK(good > 0);
+  }
+
+  TEST_CASE("nobody looks, nothing happens") {
+    if (!long_run()) return;
+    Machine machine;
+    DaemonProcess daemon(machine, DaemonProcess::Listener::Own, kHttp);
+    const std::vector<Fd> members = fill(daemon, 100);
+    std::this_thread::sleep_for(2s);
+    const auto start = Clock::now();
+    const double before = cpu_seconds(daemon.pid());
+    std::this_thread::sleep_for(20s);
+    const double share = share_of_core(daemon, start, before);
+    CHECK_MESSAGE(share < 0.005, "of a core: " << share);
+  }
+}
+
+}  // namespace
+}  // namespace subset::test
