@@ -27,13 +27,20 @@ bool answers(const std::string& socket) {
   }
 }
 
+// A bpffs takes no name with a dot.
+std::string pin_directory(Machine& machine) {
+  std::string name = machine.unique("subset-" + std::to_string(machine.number()));
+  std::ranges::replace(name, '.', '-');
+  return fs::path(kBpffs) / name;
+}
+
 }  // namespace
 
 DaemonProcess::DaemonProcess(Machine& machine, Listener listener, std::string http,
                              const std::string& config)
     : machine_(machine),
       socket_(machine.file(machine.unique("socket"))),
-      pins_(fs::path(kBpffs) / machine.unique("subset-" + std::to_string(machine.number()))),
+      pins_(pin_directory(machine)),
       http_(std::move(http)),
       config_(machine.file(machine.unique("config"))) {
   std::ofstream(config_) << config;
