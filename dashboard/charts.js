@@ -46,8 +46,10 @@ const lastOf = (points) => points.at(-1)?.y ?? null;
 
 class History {
   // `what`: "rate" or "queue"; `format(group, number)`.
-  constructor(what, format, words) {
+  // `least(group)`: the axis goes up to this at least, lest noise around nothing looks like much.
+  constructor(what, format, words, least) {
     this.what = what;
+    this.least = least;
     this.format = format;
     this.words = words;
     this.group = null;
@@ -87,7 +89,6 @@ class History {
         },
         y: {
           beginAtZero: true,
-          suggestedMax: 1,
           grid: { drawBorder: false },
           ticks: ticks((y) => this.format(this.group, y)),
         },
@@ -122,6 +123,7 @@ class History {
     options.scales.x.ticks.stepSize = options.scales.x.min < -300 ? 120 : 60;
     options.scales.x.ticks.color = options.scales.y.ticks.color = themeColour("--soft");
     options.scales.y.grid.color = themeColour("--line");
+    options.scales.y.suggestedMax = this.least(group);
     options.plugins.legend.display = group.members.length > LINES;
     options.plugins.legend.labels.color = themeColour("--soft");
     this.chart.data.datasets = lines;
@@ -138,12 +140,14 @@ export class Charts {
       "rate",
       (_, value) => rateText(value),
       (_, most) => `Rate of each member, a second; now ${most} at most`,
+      () => 10,
     );
     this.queue = new History(
       "queue",
       (group, value) => queueText(group ?? {}, Math.round(value)),
       (group, most) =>
         `${group.protocol === "tcp" ? "Connections" : "Bytes"} in each queue; now ${most} at most`,
+      (group) => (group.protocol === "tcp" ? 8 : 8192),
     );
   }
   show(group, history, now) {

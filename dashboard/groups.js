@@ -6,13 +6,14 @@ import { activeInstances, countText, levelOf, rateText, sortedGroups } from "./m
 const LEVEL_WORDS = { ok: "well", warn: "look", bad: "alarm" };
 
 const ALARMS = 6; // that are spelt out
+const ENOUGH = 8; // points for a line that says something
 
 export const groupLink = (id) => `#${encodeURIComponent(id)}`;
 
 // The rate of the last ten minutes as a line of a few dozen points.
 function sparkPath(points, now, seconds) {
   const known = points.filter((point) => point.y !== null);
-  if (known.length < 2) return "";
+  if (known.length < ENOUGH) return "";
   const most = Math.max(1, ...known.map((point) => point.y));
   const step = Math.max(1, Math.floor(known.length / 60));
   const at = (point) => {

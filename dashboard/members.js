@@ -109,7 +109,7 @@ function makeRow(view) {
     setText(open, countText(member.open_connections));
     setText(drops, own.drops > 0 ? `${countText(member.drops)} (+${rateText(own.drops)}/s)` : countText(member.drops));
     setClass(drops, "alarm", own.drops > 0);
-    setText(since, ageText(member.since, now));
+    setText(since, isVacant(member) ? "–" : ageText(member.since, now));
   };
   return { node, update };
 }

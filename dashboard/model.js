@@ -52,7 +52,7 @@ export function groupRates(before, now, seconds) {
       growth(before?.selections?.[name], now.selections?.[name], seconds),
     ]),
   );
-  const known = Object.values(outcomes).filter((rate) => rate !== null);
+  const counted = outcomes.home === null ? null : sum(Object.values(outcomes).map((rate) => rate ?? 0));
   const members = new Map(
     now.members.map((member) => [
       memberKey(member),
@@ -60,7 +60,7 @@ export function groupRates(before, now, seconds) {
     ]),
   );
   return {
-    total: now.rate ?? (known.length > 0 ? sum(known) : null),
+    total: now.rate ?? counted,
     outcomes,
     drops: sum([...members.values()].map((rates) => rates.drops ?? 0)),
     members,
