@@ -54,7 +54,7 @@ std::string padded(std::string text) {
 
 std::string who(const Json& event) {
   const std::string pid = number(event, "pid");
-  const std::string command = text(event, "command");
+  std::string command = text(event, "command");
   if (pid.empty()) return command;
   return "pid " + pid + (command.empty() ? "" : " (" + command + ")");
 }

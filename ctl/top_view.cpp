@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <array>
-#include <functional>
+#include <cmath>
 #include <limits>
 
 #include "ctl/shown.h"
@@ -27,8 +27,8 @@ std::string rate_text(const std::optional<double>& rate) {
 }
 
 std::string bar(double part) {
-  const double inside = std::clamp(part, 0.0, 1.0);
-  return std::string(static_cast<size_t>(inside * kBarWidth + 0.5), '|');
+  const long full = std::lround(std::clamp(part, 0.0, 1.0) * kBarWidth);
+  return std::string(static_cast<size_t>(full), '|');
 }
 
 // How full the queue is, 0 to 1.
