@@ -160,9 +160,9 @@ void Server::Parts::run() {
   run_later();
 }
 
-// Its epoll set is edge-triggered inside: what it has not got to yet it tells by a timeout of 0. What
-// it does not tell is that it looks at the listener again, which it left alone at the limit, only at
-// the start of its next run.
+// Its epoll set is edge-triggered inside: what it has not got to yet it tells by a timeout of 0.
+// What it does not tell is that it looks at the listener again, which it left alone at the limit,
+// only at the start of its next run.
 void Server::Parts::run_later() {
   MHD_UNSIGNED_LONG_LONG milliseconds = 0;
   if (std::exchange(has_room_again, false))
