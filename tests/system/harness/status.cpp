@@ -84,7 +84,7 @@ GroupStatus parse_group(const Json& json) {
   selections.at("kernel").get_to(group.kernel);
   selections.at("refused").get_to(group.refused);
   if (json.contains("strangers")) group.strangers = json.at("strangers").size();
-  json.at("foreign").get_to(group.foreign);
+  group.foreign = json.value("foreign", false);  // newer than the contract
   for (const Json& member : json.at("members")) group.members.push_back(parse_member(member));
   return group;
 }
