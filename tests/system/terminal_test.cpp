@@ -210,11 +210,14 @@ TEST_SUITE("system") {
     CHECK(eventually([&] { return contains(lines.err(), "has gone: waiting for it"); }));
     daemon.start();
     CHECK(eventually([&] { return contains(lines.err(), "is back"); }));
-    auto resumed = [&] {
-      tell(daemon, kGroup, resume(1));
-      return contains(lines.out(), "resumed");
+    const size_t before = lines_with(lines.out(), "weighted").size();
+    auto follows_again = [&] {
+      tell(daemon, kGroup, weight(0, 300));
+      return lines_with(lines.out(), "weighted").size() > before;
     };
-    CHECK(eventually(resumed));
+    REQUIRE(eventually(follows_again));
+    tell(daemon, kGroup, resume(1));
+    CHECK(lines.wrote("resumed "));
     CHECK(other.out().empty());
 
     lines.signal(SIGINT);
