@@ -243,9 +243,10 @@ Result<subset_kernel_group> Watch::look_at(int socket) const {
 Result<std::vector<subset_sample>> Watch::sample() const {
   auto samples = records_of<subset_sample>(parts_->sampler.get());
   if (!samples) return samples;
-  std::ranges::sort(*samples, {}, &subset_sample::cookie);
-  const auto repeated = std::ranges::unique(*samples, {}, &subset_sample::cookie);
-  samples->erase(repeated.begin(), repeated.end());
+  auto before = [](const subset_sample& a, const subset_sample& b) { return a.cookie < b.cookie; };
+  auto same = [](const subset_sample& a, const subset_sample& b) { return a.cookie == b.cookie; };
+  std::sort(samples->begin(), samples->end(), before);
+  samples->erase(std::unique(samples->begin(), samples->end(), same), samples->end());
   return samples;
 }
 
