@@ -53,6 +53,10 @@ export function groupRates(before, now, seconds) {
     ]),
   );
   const counted = outcomes.home === null ? null : sum(Object.values(outcomes).map((rate) => rate ?? 0));
+  // The daemon knows how long its samples were apart, the page only when they came: what it says is
+  // the sum, of which each outcome is a part.
+  if (typeof now.rate === "number" && counted > 0)
+    for (const name of OUTCOMES) outcomes[name] *= now.rate / counted;
   const members = new Map(
     now.members.map((member) => [
       memberKey(member),

@@ -165,6 +165,10 @@ def check_looks(page):
         weak = browser.run(CONTRAST)
         check(not weak, f"contrast in {scheme}: {weak}")
         page.picture(scheme)
+    for width in (1120, 800):
+        browser.size(width, 900)
+        page.wait(f"the members fit beside the list at {width}", lambda: browser.run(
+            "const box = document.querySelector('.scroll'); return box.scrollWidth <= box.clientWidth"))
     unnamed = browser.run(UNNAMED)
     check(not unnamed, f"without a name: {unnamed}")
     browser.size(360, 740, mobile=True)
