@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "daemon/base/result.h"
@@ -104,7 +105,7 @@ class Groups {
     std::string foreign;                       // who decides instead of our program; or empty
   };
 
-  using Samples = std::map<Cookie, subset_sample>;
+  using Samples = std::unordered_map<Cookie, subset_sample>;
 
   Result<void> make_runtime(const Claim& claim, const Admission& admission, GroupSerial serial);
   // Gives back why the group's program is not attached; empty: it is.

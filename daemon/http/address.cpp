@@ -123,8 +123,9 @@ Result<Listening> listen_at(const Address& address) {
   setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   if (bind(fd.get(), name->get(), name->size) != 0 || listen(fd.get(), kBacklog) != 0) {
     if (errno == EADDRINUSE)
-      return fail(EADDRINUSE, doing + ": the port is in use; --http ADDRESS:PORT takes another, " +
-                                  "--http off none");
+      return fail(EADDRINUSE,
+                  doing + ": the port is in use; subsetd --http ADDRESS:PORT takes another, " +
+                      "--http off none");
     return fail_errno(doing);
   }
   Address actual = address;

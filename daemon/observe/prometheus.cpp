@@ -21,6 +21,8 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
+constexpr size_t kMostLabels = 4;
+
 // One family, filled by value(): which of the fields counts is said once, by the type.
 class Family {
  public:
@@ -33,6 +35,8 @@ class Family {
   Family(const Family&) = delete;
   Family& operator=(const Family&) = delete;
   ~Family() { all_.push_back(std::move(family_)); }
+
+  void reserve(size_t samples) { family_.metric.reserve(samples); }
 
   void value(double value, Labels labels = {}) {
     ClientMetric metric;
@@ -76,7 +80,9 @@ class Names {
   }
 
   Labels of(const GroupView& group) const {
-    Labels labels = {{"group", group.id}};
+    Labels labels;
+    labels.reserve(kMostLabels);
+    labels.push_back({"group", group.id});
     if (counts_.at(group.id) > 1) labels.push_back({"uid", std::to_string(group.uid)});
     return labels;
   }
@@ -85,9 +91,10 @@ class Names {
   std::map<std::string_view, size_t> counts_;
 };
 
-Labels with(Labels labels, const char* name, std::string value) {
+// Adds to the labels that it is given; it does not copy them.
+Labels with(Labels&& labels, const char* name, std::string value) {
   labels.push_back({name, std::move(value)});
-  return labels;
+  return std::move(labels);
 }
 
 // --- of each member -----------------------------------------------------------------------------
@@ -127,15 +134,17 @@ constexpr MemberMetric kOfMember[] = {
 // What was counted at a seat stays when nobody sits there; queues go with their socket.
 void add_members(std::vector<MetricFamily>& all, const std::vector<GroupView>& groups,
                  const Names& names) {
+  size_t members = 0;
+  for (const GroupView& group : groups) members += group.members.size();
   for (const MemberMetric& metric : kOfMember) {
     Family family(all, metric.name, metric.type, metric.help);
+    family.reserve(members);
     for (const GroupView& group : groups) {
-      const Labels labels = names.of(group);
       for (const MemberView& member : group.members) {
         if (member.vacant && metric.type == MetricType::Gauge) continue;
         family.value(metric.value(member),
-                     with(with(labels, "instance", std::to_string(member.instance)), "member",
-                          std::to_string(member.member)));
+                     with(with(names.of(group), "instance", std::to_string(member.instance)),
+                          "member", std::to_string(member.member)));
       }
     }
   }

@@ -235,7 +235,8 @@ TEST_SUITE("system") {
         run(machine, {.argv = {built("daemon/subsetd"), "--socket", machine.file("other"),
                                "--pin-dir", std::string(kBpffs) + "/other", "--http", kHttp}});
     CHECK(second.status == 1);
-    CHECK(second.err.find("127.0.0.1:9753: the port is in use; --http") != std::string::npos);
+    CHECK(second.err.find("127.0.0.1:9753: the port is in use; subsetd --http") !=
+          std::string::npos);
   }
 }
 
