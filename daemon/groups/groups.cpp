@@ -93,6 +93,7 @@ void Groups::changed(GroupSerial group) {
 std::vector<GroupSerial> Groups::changed_in_turns() const {
   std::map<uint32_t, size_t> turns;
   std::vector<std::tuple<size_t, uint32_t, GroupSerial>> order;
+  order.reserve(changed_.size());
   for (const GroupSerial serial : changed_) {
     const Group* group = registry_.find(serial);
     const uint32_t uid = group ? group->key.uid : 0;
@@ -100,6 +101,7 @@ std::vector<GroupSerial> Groups::changed_in_turns() const {
   }
   std::ranges::sort(order);
   std::vector<GroupSerial> serials;
+  serials.reserve(order.size());
   for (const auto& [turn, after_last, serial] : order) serials.push_back(serial);
   return serials;
 }

@@ -95,7 +95,14 @@ class Servers {
   template <typename Condition>
   bool wait_until(Condition condition) const {
     auto all_live = [&] { return std::ranges::all_of(processes_, &Process::alive); };
-    return eventually([&] { return !all_live() || condition(); }, kStartLimit) && all_live();
+    auto all_ready = [&] { return condition() && have_said(trial_.ready); };
+    return eventually([&] { return !all_live() || all_ready(); }, kStartLimit) && all_live();
+  }
+
+  bool have_said(const std::string& words) const {
+    return std::ranges::all_of(processes_, [&](const Process& process) {
+      return (process.out() + process.err()).find(words) != std::string::npos;
+    });
   }
 
   std::string said() const {

@@ -35,6 +35,7 @@ struct Trial {
   std::string written_to = {};
   int reload = 0;           // the signal that makes it read its configuration again
   std::string timing = {};  // in lines of its log that come or do not, as it happens
+  std::string ready = {};   // what it says when it can answer, where it is bound before that
 };
 
 // Checks all of it, and puts a line into the table.
