@@ -88,7 +88,7 @@ def rotated(items, by):
 def warm_up(lab, system, load):
     """Not counted: caches, the first allocations; whatever stands in front may still look for what is
     behind it."""
-    lab.until(lambda: load(lab, system, 0.05)["lost"] == 0, f"{system.label} does not answer",
+    lab.until(lambda: load(lab, system, 0.05)["answers"] > 0, f"{system.label} does not answer",
               lab.processes[-1])
 
 

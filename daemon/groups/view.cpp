@@ -151,7 +151,8 @@ std::vector<CpuSet> Groups::cpus_of_domains(const Runtime& runtime) const {
 
 std::optional<observe::TableView> Groups::table(std::string_view id) const {
   const Group* group = registry_.find_id(std::string(id));
-  const auto runtime = group ? runtimes_.find(group->serial) : runtimes_.end();
+  if (!group) return std::nullopt;
+  const auto runtime = runtimes_.find(group->serial);
   if (runtime == runtimes_.end()) return std::nullopt;
   const PlanState& plan = runtime->second.plan;
   observe::TableView view;
