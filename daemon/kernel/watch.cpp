@@ -17,8 +17,6 @@
 namespace subset::kernel {
 namespace {
 
-constexpr char kLinkName[] = "connection-link";
-
 using Skeleton = std::unique_ptr<watch_bpf, SkeletonDeleter<watch_bpf, watch_bpf__destroy>>;
 
 struct LinkDeleter {
@@ -68,12 +66,10 @@ Result<void> pin_maps(watch_bpf& skeleton, const std::string& dir) {
   return {};
 }
 
-// The program that counts connections is replaced by this daemon's, so that an upgrade takes
-// effect; the new one is attached before the old one goes, and for that moment sees what the old
-// one sees. Both counting one event is prevented by `counted`, which is set and cleared once.
-Result<Link> attach_counting(watch_bpf& skeleton, const std::string& dir) {
-  const std::string path = dir + "/" + kLinkName;
-  Link link(bpf_program__attach(skeleton.progs.count_connections));
+// A program that counts connections is replaced by this daemon's, so that an upgrade takes effect;
+// the new one is attached before the old one goes, and for that moment sees what the old one sees.
+Result<Link> attach_counting(const bpf_program* program, const std::string& path) {
+  Link link(bpf_program__attach(program));
   if (!link) return fail_errno("attach to inet_sock_set_state");
   if (unlink(path.c_str()) != 0 && errno != ENOENT) return fail_errno("remove " + path);
   if (auto pinned = checked(bpf_link__pin(link.get(), path.c_str()), "pin " + path); !pinned)
@@ -143,7 +139,7 @@ Result<std::vector<T>> records_of(bpf_link* iterator) {
 
 struct Watch::Parts {
   Skeleton skeleton;
-  Link counting;
+  std::vector<Link> counting;
   Link looker;
   Link sampler;
   Link finder;
@@ -165,11 +161,13 @@ Result<std::unique_ptr<Watch>> Watch::open(const Pins& pins) {
   if (auto loaded = checked(watch_bpf__load(&skeleton), "load the watching programs"); !loaded)
     return fail(loaded.error(), "watch");
 
-  auto counting = attach_counting(skeleton, pins.root());
-  if (!counting) return fail(counting.error(), "watch");
-  parts->counting = std::move(*counting);
   const auto& maps = skeleton.maps;
   const auto& programs = skeleton.progs;
+  for (const bpf_program* program : {programs.count_connections, programs.count_interrupting}) {
+    auto link = attach_counting(program, pins.root() + "/" + bpf_program__name(program));
+    if (!link) return fail(link.error(), "watch");
+    parts->counting.push_back(std::move(*link));
+  }
   auto looker = direct ? attach_to_sockets_in(maps.looked_at, programs.look_at_socket)
                        : attach_to_own_descriptors(programs.look_at_descriptors);
   if (!looker) return fail(looker.error(), "watch");
