@@ -26,6 +26,7 @@ constexpr char kTopFooter[] =
     "Keys: n, r, u, d, o and a sort by name, rate, queue, drops, open connections and age, the "
     "same\n"
     "key again turns the order round; g shows groups instead of members; ? lists all keys; q ends.";
+constexpr uint32_t kMostDrainSeconds = 3600;
 
 // A usage error that parsing itself does not find.
 struct Misuse {
@@ -54,7 +55,7 @@ struct Parsed {
   EventsCommand events;
   CheckCommand check;
   ChangeCommand change;
-  std::string copies, instance, value, interval, samples, sort;
+  std::string copies, drain_time, instance, value, interval, samples, sort;
 };
 
 // --- what there is to say ---------------------------------------------------------------------
@@ -100,6 +101,11 @@ void add_run(CLI::App& top, Parsed& parsed) {
   app.add_option("-n,--copies", parsed.copies, "how many instances, 1 to 4096")->type_name("N");
   add_steering(app, parsed.run.steering, parsed.run.force);
   app.add_flag("--restart", parsed.run.restart, "bring an instance back that ended with an error");
+  app.add_option("--drain-time", parsed.drain_time,
+                 "how long a rolling restart lets an old process finish, 0 to 3600; 5")
+      ->type_name("SECONDS");
+  app.add_flag("--until-replaced", parsed.run.until_replaced,
+               "end when another run has taken over all instances and nothing is queued here");
   take_command(app, "-n N", kRunFooter);
 }
 
@@ -239,6 +245,12 @@ OrMisuse<Command> finish_run(const CLI::App& app, Parsed& parsed, const Words& w
   auto copies = whole_number(parsed.copies, 1, kMaxTotal);
   if (!copies) return misuse("-n " + parsed.copies + ": expected a number from 1 to 4096");
   parsed.run.copies = *copies;
+  if (!parsed.drain_time.empty()) {
+    const auto time = whole_number(parsed.drain_time, 0, kMostDrainSeconds);
+    if (!time)
+      return misuse("--drain-time " + parsed.drain_time + ": expected seconds from 0 to 3600");
+    parsed.run.drain_time = std::chrono::seconds(*time);
+  }
   parsed.run.command = std::move(*command);
   auto steering = check_steering(parsed.run.steering, "0/" + parsed.copies);
   if (!steering) return tl::make_unexpected(steering.error());

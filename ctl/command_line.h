@@ -2,12 +2,14 @@
 // Words into a command that can be carried out, or into the one line that says what is wrong. Pure.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "ctl/roll.h"
 #include "ctl/run_plan.h"
 #include "protocol/message.h"
 
@@ -17,6 +19,8 @@ struct RunCommand {
   uint32_t copies = 0;
   Steering steering;
   bool restart = false;
+  std::chrono::seconds drain_time = kDrainPatience;  // of a rolling restart
+  bool until_replaced = false;
   bool force = false;
   std::vector<std::string> command;
 };

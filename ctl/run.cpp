@@ -93,6 +93,8 @@ Result<int> run(const RunCommand& command) {
   Supervisor supervisor({.launch = std::move(*launch),
                          .copies = command.copies,
                          .restart = command.restart,
+                         .drain_patience = command.drain_time,
+                         .until_replaced = command.until_replaced,
                          .socket_path = std::move(socket_path),
                          .daemon = std::move(daemons.own),
                          .guardian = std::move(*guardian),

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <fstream>
 #include <numeric>
+#include <set>
 
 #include "ctl/client.h"
 #include "ctl/start.h"
@@ -24,8 +25,10 @@ using std::chrono::seconds;
 constexpr seconds kEndPatience{10};        // between a stop and SIGKILL
 constexpr seconds kInterruptPatience{1};   // between SIGINT, which many servers ignore, and SIGTERM
 constexpr milliseconds kPartialLine{200};  // a prompt is shown after this
-constexpr milliseconds kRollInterval{100};  // between two looks at the status
+constexpr milliseconds kRollInterval{10};  // between two looks at the status
 constexpr milliseconds kStatusPatience{500};
+constexpr seconds kStandingInterval{1};  // between two looks at how the run stands beside others
+constexpr seconds kNoAnswerPause{10};    // where no daemon answers
 // timeout(1) and some service managers send one stop twice; a person needs longer than this.
 constexpr milliseconds kSameStop{500};
 constexpr seconds kOutputPatience{1};  // after a stop, for a terminal that is paused
@@ -39,16 +42,26 @@ std::optional<int64_t> parent_of(int64_t pid) {
   return std::strtoll(text.c_str() + name_end + 4, nullptr, 10);
 }
 
-// Is this process the leader, or did the leader start it?
-bool belongs_to(pid_t leader, int64_t pid) {
+// Is this process one of the leaders, or did one of them start it?
+bool belongs_to(const std::set<int64_t>& leaders, int64_t pid) {
   constexpr int kMaxDepth = 16;
-  if (getpgid(static_cast<pid_t>(pid)) == leader) return true;
+  if (leaders.contains(getpgid(static_cast<pid_t>(pid)))) return true;
   std::optional<int64_t> ancestor = pid;
   for (int i = 0; i < kMaxDepth && ancestor && *ancestor > 1; ++i) {
-    if (*ancestor == leader) return true;
+    if (leaders.contains(*ancestor)) return true;
     ancestor = parent_of(*ancestor);
   }
   return false;
+}
+
+std::optional<std::vector<GroupView>> ask_for_groups(const std::string& socket_path) {
+  auto client = Client::connect(socket_path, kStatusPatience);
+  if (!client) return std::nullopt;
+  auto document = client->status();
+  if (!document) return std::nullopt;
+  auto groups = parse_status(*document);
+  if (!groups) return std::nullopt;
+  return std::move(*groups);
 }
 
 bool has_terminal() {
@@ -61,6 +74,12 @@ bool well(int status, const std::optional<int>& asked) {
   return status == 128 + *asked || status == 128 + SIGTERM || status == 128 + SIGINT;
 }
 
+std::string seconds_text(Clock::duration duration) {
+  const auto tenths = std::chrono::round<milliseconds>(duration).count() / 100;
+  const std::string fraction = tenths % 10 != 0 ? "." + std::to_string(tenths % 10) : "";
+  return std::to_string(tenths / 10) + fraction + " s";
+}
+
 std::string ending(int status) {
   if (status <= 128) return "ended with status " + std::to_string(status);
   const char* name = sigabbrev_np(status - 128);
@@ -71,7 +90,11 @@ std::string ending(int status) {
 }  // namespace
 
 Supervisor::Supervisor(Setup setup)
-    : setup_(std::move(setup)), seats_(setup_.copies), had_terminal_(has_terminal()) {}
+    : setup_(std::move(setup)),
+      seats_(setup_.copies),
+      standing_(setup_.copies),
+      next_standing_(Clock::now() + kStandingInterval),
+      had_terminal_(has_terminal()) {}
 
 const std::vector<int>& Supervisor::handled_signals() {
   static const std::vector<int> kSignals = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
@@ -251,6 +274,7 @@ Clock::time_point Supervisor::next_deadline() {
   }
   for (const Seat& seat : seats_) consider(seat.restart_at);
   if (roll_) consider(roll_->next_look);
+  if (!stop_asked_ && !roll_) consider(next_standing_);
   if (setup_.daemon) consider(setup_.daemon->restart_at());
   if (all_ended_ && stop_asked_) consider(*all_ended_ + kOutputPatience);
   return earliest;
@@ -309,6 +333,7 @@ void Supervisor::do_what_is_due() {
     seat.restart_at = now + seat.backoff.next({});
   }
   roll_on(now);
+  look_at_standing(now);
   if (!setup_.daemon) return;
   if (auto news = setup_.daemon->look_after()) say(*news);
 }
@@ -320,6 +345,8 @@ void Supervisor::begin_roll() {
   // Asked again in the middle: once more from the beginning, behind the one under way.
   roll_queue_.resize(setup_.copies);
   std::iota(roll_queue_.begin(), roll_queue_.end(), 0);
+  say("rolling restart: " + std::to_string(setup_.copies) + " instances, one after the other");
+  roll_begun_ = Clock::now();
   if (!roll_) roll_next();
 }
 
@@ -345,21 +372,19 @@ void Supervisor::roll_next() {
                  .entered = now,
                  .next_look = now + kRollInterval};
   }
+  if (!roll_) say("rolling restart: done in " + seconds_text(Clock::now() - roll_begun_));
 }
 
 std::optional<SeatView> Supervisor::ask_about_seat() {
   Running* old = find(roll_->old_id);
   Running* newcomer = find(roll_->newcomer_id);
   if (old == nullptr || newcomer == nullptr) return std::nullopt;
-  auto client = Client::connect(setup_.socket_path, kStatusPatience);
-  if (!client) return std::nullopt;
-  auto document = client->status();
-  if (!document) return std::nullopt;
-  auto groups = parse_status(*document);
+  auto groups = ask_for_groups(setup_.socket_path);
   if (!groups) return std::nullopt;
   auto belongs = [](const Running& running) -> Belongs {
-    return
-        [leader = running.instance.process.pid()](int64_t pid) { return belongs_to(leader, pid); };
+    return [leaders = std::set<int64_t>{running.instance.process.pid()}](int64_t pid) {
+      return belongs_to(leaders, pid);
+    };
   };
   return seat_view(*groups, roll_->number, belongs(*old), belongs(*newcomer));
 }
@@ -368,7 +393,8 @@ RollFacts Supervisor::facts_of_roll(Clock::time_point now) {
   RollFacts facts{.old_runs = find(roll_->old_id) != nullptr,
                   .newcomer_runs = find(roll_->newcomer_id) != nullptr,
                   .seat = std::nullopt,
-                  .in_phase = duration_cast<milliseconds>(now - roll_->entered)};
+                  .in_phase = duration_cast<milliseconds>(now - roll_->entered),
+                  .drain_patience = setup_.drain_patience};
   if (roll_->phase != RollPhase::Stopping) facts.seat = ask_about_seat();
   return facts;
 }
@@ -384,9 +410,11 @@ void Supervisor::roll_on(Clock::time_point now) {
 void Supervisor::enter(RollPhase phase, const RollFacts& facts) {
   if (phase == RollPhase::Abandoned) return abandon_roll(facts);
   if (roll_->phase == RollPhase::Joining) hand_over();
-  if (roll_->phase == RollPhase::Draining && facts.in_phase >= kDrainPatience)
-    say("instance " + std::to_string(roll_->number) +
-        ": the old process has not read all its queue within 5 s: stopping it all the same");
+  const bool finished = facts.seat && facts.seat->empty();
+  if (roll_->phase == RollPhase::Draining && phase == RollPhase::Stopping && !finished)
+    say("instance " + std::to_string(roll_->number) + ": the old process is stopped although " +
+        seconds_text(setup_.drain_patience) +
+        " were not enough for it: " + leftover_text(facts.seat));
   roll_->phase = phase;
   roll_->entered = Clock::now();
   Running* old = find(roll_->old_id);
@@ -396,7 +424,11 @@ void Supervisor::enter(RollPhase phase, const RollFacts& facts) {
 
 void Supervisor::hand_over() {
   if (Running* old = find(roll_->old_id)) old->role = Role::Leaving;
-  if (Running* newcomer = find(roll_->newcomer_id)) newcomer->role = Role::Current;
+  Running* newcomer = find(roll_->newcomer_id);
+  if (newcomer == nullptr) return;
+  newcomer->role = Role::Current;
+  say("rolling restart: instance " + std::to_string(newcomer->number) + " is process " +
+      std::to_string(newcomer->instance.process.pid()) + " now");
 }
 
 void Supervisor::abandon_roll(const RollFacts& facts) {
@@ -412,6 +444,29 @@ void Supervisor::abandon_roll(const RollFacts& facts) {
   roll_queue_.clear();
   roll_.reset();
   if (old == nullptr) seat_is_empty(number, 1, {});
+}
+
+// --- beside other runs -----------------------------------------------------------------------
+
+// Not while instances are being replaced by our own hand: that looks the same.
+void Supervisor::look_at_standing(Clock::time_point now) {
+  if (roll_ || stop_asked_ || now < next_standing_) return;
+  const auto groups = ask_for_groups(setup_.socket_path);
+  next_standing_ = Clock::now() + (groups ? kStandingInterval : kNoAnswerPause);
+  if (!groups) return;
+  std::set<int64_t> leaders;
+  for (const Running& each : running_) leaders.insert(each.instance.process.pid());
+  const auto ours = [&](int64_t pid) { return belongs_to(leaders, pid); };
+  for (const std::string& line : standing_.news(*groups, ours)) say(line);
+  end_if_replaced();
+}
+
+// The daemon that this run embeds is theirs too who have replaced it.
+void Supervisor::end_if_replaced() {
+  if (!setup_.until_replaced || !standing_.done()) return;
+  if (!setup_.daemon) return stop_all(SIGTERM);
+  if (!std::exchange(told_to_stay_, true))
+    say("this run has been replaced, and stays for the daemon that it embeds");
 }
 
 }  // namespace subset::ctl

@@ -19,6 +19,7 @@
 #include "ctl/output.h"
 #include "ctl/roll.h"
 #include "ctl/run_plan.h"
+#include "ctl/standing.h"
 
 namespace subset::ctl {
 
@@ -28,7 +29,9 @@ class Supervisor {
     Launch launch;
     uint32_t copies = 1;
     bool restart = false;
-    std::string socket_path;                 // where the daemon is asked
+    std::chrono::milliseconds drain_patience{kDrainPatience};  // of a rolling restart
+    bool until_replaced = false;  // ends by itself when others have taken over all it held
+    std::string socket_path;      // where the daemon is asked
     std::unique_ptr<EmbeddedDaemon> daemon;  // or none
     Guardian guardian;
     Fd signals;  // a signalfd of handled_signals(), which are blocked
@@ -105,6 +108,10 @@ class Supervisor {
   RollFacts facts_of_roll(Clock::time_point now);
   std::optional<SeatView> ask_about_seat();
 
+  // Beside other runs.
+  void look_at_standing(Clock::time_point now);
+  void end_if_replaced();
+
   void say(const std::string& text);
   bool has_roll_newcomer(uint32_t number);
 
@@ -115,6 +122,10 @@ class Supervisor {
   Sink output_{1};
   Sink errors_{2};
   std::deque<uint32_t> roll_queue_;
+  Clock::time_point roll_begun_;
+  StandingReport standing_;
+  Clock::time_point next_standing_;
+  bool told_to_stay_ = false;
   std::optional<Roll> roll_;
   std::optional<Clock::time_point> stop_asked_;
   std::optional<Clock::time_point> all_ended_;
