@@ -54,6 +54,14 @@ Order weight(uint32_t instance, uint32_t value) {
   return {.verb = protocol::Verb::Weight, .instance = instance, .value = value};
 }
 
+Order activate() {
+  return {.verb = protocol::Verb::Activate};
+}
+
+Order abandon() {
+  return {.verb = protocol::Verb::Abandon};
+}
+
 Order mode(Mode mode) {
   return {.verb = protocol::Verb::SetMode, .value = static_cast<uint32_t>(mode)};
 }

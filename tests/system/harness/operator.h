@@ -23,6 +23,8 @@ Order drain(uint32_t instance);
 Order resume(uint32_t instance);
 Order weight(uint32_t instance, uint32_t value);
 Order mode(Mode mode);
+Order activate();
+Order abandon();
 
 struct Verdict {
   int error = 0;

@@ -78,6 +78,7 @@ GroupStatus parse_group(const Json& json) {
   json.at("uid").get_to(group.uid);
   json.at("mode").get_to(group.mode);
   json.at("total").get_to(group.total);
+  json.at("generation").get_to(group.generation);
   const Json& selections = json.at("selections");
   selections.at("home").get_to(group.home);
   selections.at("alternative").get_to(group.alternative);
@@ -116,9 +117,9 @@ std::string read_all(int fd, size_t bytes) {
 
 }  // namespace
 
-size_t GroupStatus::active() const {
+size_t GroupStatus::in_state(const std::string& state) const {
   return static_cast<size_t>(std::count_if(members.begin(), members.end(),
-                                           [](const auto& m) { return m.state == "active"; }));
+                                           [&](const auto& m) { return m.state == state; }));
 }
 
 const MemberStatus* GroupStatus::of(uint32_t instance) const {

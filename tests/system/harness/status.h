@@ -34,6 +34,7 @@ struct GroupStatus {
   uint32_t uid = 0;
   std::string mode;
   uint32_t total = 0;
+  uint64_t generation = 0;
   uint64_t home = 0;
   uint64_t alternative = 0;
   uint64_t kernel = 0;
@@ -44,7 +45,8 @@ struct GroupStatus {
 
   uint64_t selected() const { return home + alternative; }
   // Those that get traffic.
-  size_t active() const;
+  size_t active() const { return in_state("active"); }
+  size_t in_state(const std::string& state) const;
   // The active member of an instance with one member, or nullptr.
   const MemberStatus* of(uint32_t instance) const;
 };
