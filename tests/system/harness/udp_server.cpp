@@ -20,6 +20,8 @@ Command make_command(const UdpServerOptions& options, const std::string& report)
   command.argv.insert(command.argv.end(), {"--report", report});
   if (options.reuse) command.argv.emplace_back("--reuse");
   if (options.passed >= 0) command.argv.emplace_back("--passed");
+  if (!options.on_usr1.empty())
+    command.argv.insert(command.argv.end(), {"--on-usr1", options.on_usr1});
   if (!options.from.empty()) command.argv.insert(command.argv.end(), {"--from", options.from});
   return command;
 }

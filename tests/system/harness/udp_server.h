@@ -16,8 +16,9 @@ struct UdpServerOptions {
   bool reuse = false;  // sets SO_REUSEADDR and SO_REUSEPORT by itself
   std::optional<uid_t> user;
   int network = -1;
-  int passed = -1;   // a socket that it serves too, passed on the way systemd does
-  std::string from;  // a path at which somebody sends it a socket to serve
+  int passed = -1;           // a socket that it serves too, passed on the way systemd does
+  std::string on_usr1 = {};  // what it does to its socket at SIGUSR1
+  std::string from;          // a path at which somebody sends it a socket to serve
 };
 
 // The little server tests/system/servers/udp_server.cpp.

@@ -2,12 +2,15 @@
 // A UDP server that never heard of SO_SUBSET, nor of SO_REUSEPORT: socket, bind, recvfrom, sendto.
 // It answers every datagram with its id, and writes down in which order each flow reached it.
 //
-//   udp_server --id N [--report FILE] [--reuse] [--passed] [--from PATH] ADDRESS:PORT...
+//   udp_server --id N [--report FILE] [--reuse] [--passed] [--from PATH] [--on-usr1 WHAT]
+//              ADDRESS:PORT...
 //
 // --passed serves the socket that it is started with as descriptor 3, --from the one that somebody
 // sends who listens at PATH (AF_UNIX); both beside the addresses, of which there may be none.
 // --reuse sets SO_REUSEADDR and SO_REUSEPORT by itself, as a server that escaped the shim may.
-// SIGTERM ends it; the report is then one line a flow: "FLOW COUNT DISORDER".
+// --on-usr1 is what it does to its first socket at SIGUSR1, and says "done": "connect" to a peer
+// that never speaks, "dissolve" (connect to AF_UNSPEC), "unshare" (SO_REUSEPORT off). SIGTERM ends
+// it; the report is then one line a flow: "FLOW COUNT DISORDER".
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -36,6 +39,7 @@ struct Arguments {
   bool reuse = false;
   bool passed = false;
   std::string from;
+  std::string on_usr1;
   std::vector<std::string> addresses;
 };
 
@@ -46,6 +50,7 @@ struct FlowReport {
 };
 
 volatile std::sig_atomic_t g_stopped = 0;
+volatile std::sig_atomic_t g_asked = 0;
 
 Arguments parse(int argc, char** argv) {
   Arguments arguments;
@@ -61,6 +66,8 @@ Arguments parse(int argc, char** argv) {
       arguments.passed = true;
     } else if (word == "--from" && i + 1 < argc) {
       arguments.from = argv[++i];
+    } else if (word == "--on-usr1" && i + 1 < argc) {
+      arguments.on_usr1 = argv[++i];
     } else {
       arguments.addresses.push_back(word);
     }
@@ -134,18 +141,38 @@ void serve_one(int fd, uint32_t id, std::map<uint32_t, FlowReport>& flows) {
   sendto(fd, &answer, sizeof answer, 0, reinterpret_cast<sockaddr*>(&from), from_size);
 }
 
-// SIGTERM is let in only while ppoll waits, so that none falls between a look at the flag and the
-// sleep.
-void serve(const std::vector<int>& fds, uint32_t id, std::map<uint32_t, FlowReport>& flows) {
+void change(int fd, const std::string& what) {
+  sockaddr unspecified{};
+  unspecified.sa_family = AF_UNSPEC;
+  const Address silent("127.0.0.1:9");
+  const int off = 0;
+  int failed = 0;
+  if (what == "connect") failed = connect(fd, silent.get(), silent.size());
+  if (what == "dissolve") failed = connect(fd, &unspecified, sizeof unspecified);
+  if (what == "unshare") failed = setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &off, sizeof off);
+  if (failed != 0) die(what.c_str());
+  std::puts("done");
+  std::fflush(stdout);
+}
+
+// SIGTERM and SIGUSR1 are let in only while ppoll waits, so that none falls between a look at the
+// flag and the sleep.
+void serve(const std::vector<int>& fds, const Arguments& arguments,
+           std::map<uint32_t, FlowReport>& flows) {
   sigset_t open_mask;
   sigemptyset(&open_mask);
   std::vector<pollfd> polled;
   polled.reserve(fds.size());
   for (int fd : fds) polled.push_back({fd, POLLIN, 0});
   while (!g_stopped) {
-    if (ppoll(polled.data(), polled.size(), nullptr, &open_mask) < 0) continue;
+    const int ready = ppoll(polled.data(), polled.size(), nullptr, &open_mask);
+    if (g_asked) {
+      g_asked = 0;
+      change(fds.front(), arguments.on_usr1);
+    }
+    if (ready < 0) continue;
     for (const pollfd& one : polled) {
-      if (one.revents & POLLIN) serve_one(one.fd, id, flows);
+      if (one.revents & POLLIN) serve_one(one.fd, arguments.id, flows);
     }
   }
 }
@@ -154,10 +181,13 @@ void handle_stop_signal() {
   sigset_t blocked;
   sigemptyset(&blocked);
   sigaddset(&blocked, SIGTERM);
+  sigaddset(&blocked, SIGUSR1);
   sigprocmask(SIG_BLOCK, &blocked, nullptr);
   struct sigaction action {};
   action.sa_handler = [](int) { g_stopped = 1; };
   sigaction(SIGTERM, &action, nullptr);
+  action.sa_handler = [](int) { g_asked = 1; };
+  sigaction(SIGUSR1, &action, nullptr);
 }
 
 int run(const Arguments& arguments) {
@@ -172,7 +202,7 @@ int run(const Arguments& arguments) {
   std::fflush(stdout);
 
   std::map<uint32_t, FlowReport> flows;
-  serve(fds, arguments.id, flows);
+  serve(fds, arguments, flows);
 
   if (arguments.report.empty()) return 0;
   std::ofstream report(arguments.report);
