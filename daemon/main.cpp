@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // subsetd: a thin main around the daemon's library.
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -33,6 +34,14 @@ void allow_descriptors() {
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// A plan of a large group takes a few vectors of some 100 KiB, again and again: without this each
+// would be mapped, filled with fresh pages and given back.
+void keep_freed_memory() {
+  constexpr int kEnough = 8 << 20;
+  mallopt(M_MMAP_THRESHOLD, kEnough);
+  mallopt(M_TRIM_THRESHOLD, kEnough);
 }
 
 // The control socket that systemd (or whoever else started us) keeps open over our restarts.
@@ -93,6 +102,7 @@ int main(int argc, char** argv) try {
   if (line->teardown) return tear_down(configured->config.pin_dir);
   prepare_signals();
   allow_descriptors();
+  keep_freed_memory();
   subset::DaemonOptions options{std::move(configured->config)};
   options.listener = inherited_listener();
   return serve(std::move(options), configured->file);

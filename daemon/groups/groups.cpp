@@ -47,13 +47,13 @@ kernel::Record record_of(const Group& group) {
   head.vacancy = static_cast<uint8_t>(group.vacancy);
   head.elastic = group.elastic;
   for (const Seat& seat : group.seats) {
-    auto member = group.members.find(seat.cookie);
-    const bool displaced = member != group.members.end() && member->second.displaced;
     record.seats.push_back({.instance = static_cast<uint16_t>(seat.instance),
                             .ordinal = static_cast<uint16_t>(seat.ordinal),
                             .weight = static_cast<uint16_t>(group.weight_of(seat.instance)),
-                            .drained = group.drained(seat.instance),
-                            .displaced = displaced});
+                            .drained = group.drained(seat.instance)});
+  }
+  for (const auto& [cookie, member] : group.members) {
+    if (member.slot < record.seats.size()) record.seats[member.slot].displaced = member.displaced;
   }
   return record;
 }

@@ -101,7 +101,8 @@ struct Steering::Parts {
   Fd more_members;  // of a group that outgrew `members`
   Fd slot_counters;
   Fd record;
-  std::vector<Fd> counts;  // the last one is counted into
+  std::vector<Fd> counts;          // the last one is counted into
+  std::vector<uint32_t> counters;  // what is in slot_counters: a lookup of each is a system call
   uint32_t first_slots = 0;
   uint32_t slots = 0;
 
@@ -127,7 +128,11 @@ struct Steering::Parts {
   void unpin_version(uint32_t number) const;
   Result<void> fill(const steer_bpf& loaded, uint32_t copy, const Shape& shape,
                     const Table& table) const;
-  uint32_t active_copy() const;
+  uint32_t counter_of(Slot slot) const { return slot < counters.size() ? counters[slot] : 0; }
+  int control_fd() const;
+  subset_control read_control() const;
+  Result<void> write_control(const subset_control& wanted) const;
+  uint32_t active_copy() const { return read_control().active & 1; }
   std::pair<int, uint32_t> place(Slot slot) const;
 };
 
@@ -141,11 +146,8 @@ Result<void> Steering::Parts::add_slot_maps(uint32_t new_slots) {
   if (!counter) return fail(counter.error(), "steering");
   auto record_map = make_map(BPF_MAP_TYPE_ARRAY, "record", record_bytes(new_slots), 1);
   if (!record_map) return fail(record_map.error(), "steering");
-  for (uint32_t slot = 0; slot < slots; slot++) {
-    uint32_t value = 0;
-    if (bpf_map_lookup_elem(slot_counters.get(), &slot, &value) == 0)
-      bpf_map_update_elem(counter->get(), &slot, &value, BPF_ANY);
-  }
+  for (uint32_t slot = 0; slot < slots; slot++)
+    bpf_map_update_elem(counter->get(), &slot, &counters[slot], BPF_ANY);
   if (record) {
     std::vector<uint64_t> kept(record_bytes(new_slots) / 8);
     const uint32_t zero = 0;
@@ -161,6 +163,7 @@ Result<void> Steering::Parts::add_slot_maps(uint32_t new_slots) {
   slot_counters = std::move(*counter);
   record = std::move(*record_map);
   slots = new_slots;
+  counters.resize(slots);
   return {};
 }
 
@@ -301,6 +304,9 @@ Result<std::unique_ptr<Steering>> Steering::adopt(const Pins& pins, const Watch&
   if (!all) return fail(all.error(), "adopt");
   parts.first_slots = first->max_entries;
   parts.slots = all->max_entries;
+  parts.counters.resize(parts.slots);
+  for (uint32_t slot = 0; slot < parts.slots; slot++)
+    bpf_map_lookup_elem(parts.slot_counters.get(), &slot, &parts.counters[slot]);
   if (auto found = parts.find_program(); !found) return fail(found.error(), "adopt " + parts.dir);
   return steering;
 }
@@ -357,6 +363,10 @@ Result<Skeleton> Steering::Parts::open(const Shape& wanted) const {
   if (!opened) return fail_errno("open the steering program");
   specialise(*opened, wanted);
   if (auto shared = share_maps(*opened, wanted); !shared) return fail(shared.error(), "steering");
+  // A map that can be mapped into memory takes two pages for a few bytes: with these, a small group
+  // would take twice the memory.
+  for (bpf_map* map : {opened->maps.rodata, opened->maps.bss})
+    bpf_map__set_map_flags(map, bpf_map__map_flags(map) & ~uint32_t{BPF_F_MMAPABLE});
   if (auto loaded = checked(steer_bpf__load(opened.get()), "load the steering program"); !loaded)
     return fail(loaded.error(), "steering");
   return opened;
@@ -385,10 +395,8 @@ Result<void> Steering::Parts::fill(const steer_bpf& loaded, uint32_t copy, const
   all->count = static_cast<uint32_t>(std::min<size_t>(table.candidates.size(), slots));
   for (uint32_t i = 0; i < all->count; i++) {
     const Candidate& candidate = table.candidates[i];
-    uint32_t slot = candidate.slot;
-    uint32_t counter = 0;
-    bpf_map_lookup_elem(slot_counters.get(), &slot, &counter);
-    all->member[i] = {.slot = candidate.slot, .weight = candidate.weight, .counter = counter};
+    all->member[i] = {
+        .slot = candidate.slot, .weight = candidate.weight, .counter = counter_of(candidate.slot)};
   }
   return checked(bpf_map_update_elem(bpf_map__fd(loaded.maps.candidates), &copy, all, BPF_ANY),
                  "write the candidates");
@@ -451,12 +459,22 @@ Result<void> Steering::Parts::reload(const Shape& wanted, const Table& table) {
 
 Steering::~Steering() = default;
 
-uint32_t Steering::Parts::active_copy() const {
-  if (skeleton) return skeleton->bss->control.active & 1;
+int Steering::Parts::control_fd() const {
+  return skeleton ? bpf_map__fd(skeleton->maps.bss) : control.get();
+}
+
+subset_control Steering::Parts::read_control() const {
   const uint32_t zero = 0;
   subset_control found{};
-  bpf_map_lookup_elem(control.get(), &zero, &found);
-  return found.active & 1;
+  bpf_map_lookup_elem(control_fd(), &zero, &found);
+  return found;
+}
+
+// A packet that meets an empty slot meanwhile may set `told` for nothing: then it tells once more.
+Result<void> Steering::Parts::write_control(const subset_control& wanted) const {
+  const uint32_t zero = 0;
+  return checked(bpf_map_update_elem(control_fd(), &zero, &wanted, BPF_ANY),
+                 "write the control block");
 }
 
 std::pair<int, uint32_t> Steering::Parts::place(Slot slot) const {
@@ -498,15 +516,15 @@ Cookie Steering::occupant(Slot slot) const {
 
 Result<void> Steering::set_counter(Slot slot, uint32_t counter) {
   const uint32_t index = slot;
-  return checked(bpf_map_update_elem(parts_->slot_counters.get(), &index, &counter, BPF_ANY),
-                 "name the connection counter");
+  if (slot < parts_->slots && parts_->counters[slot] == counter) return {};
+  auto set = checked(bpf_map_update_elem(parts_->slot_counters.get(), &index, &counter, BPF_ANY),
+                     "name the connection counter");
+  if (set) parts_->counters[slot] = counter;
+  return set;
 }
 
 uint32_t Steering::counter(Slot slot) const {
-  const uint32_t index = slot;
-  uint32_t counter = 0;
-  bpf_map_lookup_elem(parts_->slot_counters.get(), &index, &counter);
-  return counter;
+  return parts_->counter_of(slot);
 }
 
 Result<void> Steering::publish(const Shape& shape, const Table& table) {
@@ -514,11 +532,11 @@ Result<void> Steering::publish(const Shape& shape, const Table& table) {
   Shape wanted = shape;
   wanted.slots = std::max(shape.slots, parts.slots);  // room that is there is no reason to reload
   if (!parts.skeleton || wanted != parts.shape) return parts.reload(wanted, table);
-  uint32_t& active = parts.skeleton->bss->control.active;
-  const uint32_t idle = 1 - parts.active_copy();
+  subset_control control = parts.read_control();
+  const uint32_t idle = 1 - (control.active & 1);
   if (auto filled = parts.fill(*parts.skeleton, idle, wanted, table); !filled) return filled;
-  __atomic_store_n(&active, idle, __ATOMIC_RELEASE);
-  return {};
+  control.active = idle;
+  return parts.write_control(control);
 }
 
 std::vector<std::vector<Slot>> Steering::rows() const {
@@ -564,7 +582,11 @@ Result<GroupCounts> Steering::counts() const {
 }
 
 void Steering::rearm_notice() {
-  if (parts_->skeleton) __atomic_store_n(&parts_->skeleton->bss->control.told, 0, __ATOMIC_RELEASE);
+  subset_control control = parts_->read_control();
+  if (control.told == 0) return;
+  control.told = 0;
+  if (auto written = parts_->write_control(control); !written)
+    return;  // the next sweep tries again
 }
 
 Result<void> Steering::write_record(const Record& record) {

@@ -144,6 +144,7 @@ struct Watch::Parts {
   Link sampler;
   Link finder;
   CounterPages counters;
+  uint32_t last_taken = 0;  // of these: the search goes on from there
   std::unique_ptr<ring_buffer, RingDeleter> ring;
   const std::function<void(const subset_notice&)>* each = nullptr;  // during drain_notices
 };
@@ -264,9 +265,10 @@ Result<std::vector<subset_found>> Watch::find_on_managed_ports() const {
 }
 
 Result<uint32_t> Watch::take_counter(const std::vector<bool>& in_use) {
-  for (uint32_t counter = 1; counter < SUBSET_COUNTERS; counter++) {
+  for (uint32_t step = 0; step < SUBSET_COUNTERS - 1; step++) {
+    const uint32_t counter = 1 + (parts_->last_taken + step) % (SUBSET_COUNTERS - 1);
     if ((counter >= in_use.size() || !in_use[counter]) && parts_->counters.get(counter) == 0)
-      return counter;
+      return parts_->last_taken = counter;
   }
   return fail(ENOSPC, "all counters of open connections are in use");
 }
