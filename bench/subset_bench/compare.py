@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Several systems under the same load, in turn, round after round."""
+import contextlib
 import dataclasses
 import typing
 
@@ -28,6 +29,8 @@ class System:
     port: int = 0
     steered: bool = False  # the daemon's CPU time is its own
     settings: dict = dataclasses.field(default_factory=dict)
+    # What holds during its turns alone, as a context manager: whatever would weigh on the others too.
+    turn: typing.Callable = contextlib.nullcontext
 
     @property
     def groups(self):
@@ -60,7 +63,7 @@ def start_systems(lab, systems):
 
 def measure(lab, system, load):
     """One run of load(lab, system); what it cost for each answer."""
-    with lab.account(system.groups) as used:
+    with system.turn(), lab.account(system.groups) as used:
         came = load(lab, system)
     answers = max(came["answers"], 1)
     servers = sum(used[group] for group in system.groups)
@@ -88,8 +91,9 @@ def rotated(items, by):
 def warm_up(lab, system, load):
     """Not counted: caches, the first allocations; whatever stands in front may still look for what is
     behind it."""
-    lab.until(lambda: load(lab, system, 0.05)["answers"] > 0, f"{system.label} does not answer",
-              lab.processes[-1])
+    with system.turn():
+        lab.until(lambda: load(lab, system, 0.05)["answers"] > 0, f"{system.label} does not answer",
+                  lab.processes[-1])
 
 
 def compare(lab, table: Table, systems, load):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Unmodified servers and what stands in front of them, as a user would run them."""
 import os
+import contextlib
 import socket
 import subprocess
 
@@ -67,18 +68,27 @@ addLocal("127.0.0.1:{port}", {{reusePort=true}})
     return lab.start(["dnsdist", "--supervised", "--disable-syslog", "-C", config], group, cpus)
 
 
+def _nft(rules):
+    ran = subprocess.run(["nft", "-f", "-"], input=rules, text=True, capture_output=True, check=False)
+    if ran.returncode != 0:
+        raise Failed(f"nft: {ran.stderr}")
+
+
+@contextlib.contextmanager
 def nftables_dnat(port, backends):
-    """The client is on this machine: its packets are rewritten as they leave it."""
+    """The client is on this machine: its packets are rewritten as they leave it. As long as there is
+    a rule for NAT, the kernel tracks every connection of the namespace."""
     choices = ", ".join(f"{index} : {backend}" for index, backend in enumerate(backends))
-    rules = f"""table ip bench_{port} {{
+    _nft(f"""table ip bench_{port} {{
   chain out {{ type nat hook output priority -100;
     udp dport {port} dnat to 127.0.0.1 : jhash ip saddr . udp sport mod {len(backends)} map {{ {choices} }}
   }}
 }}
-"""
-    ran = subprocess.run(["nft", "-f", "-"], input=rules, text=True, capture_output=True, check=False)
-    if ran.returncode != 0:
-        raise Failed(f"nft: {ran.stderr}")
+""")
+    try:
+        yield
+    finally:
+        _nft(f"delete table ip bench_{port}")
 
 
 # --- HTTP ---

@@ -37,7 +37,7 @@ def memcached_table(lab, threads):
         memcached_system(lab, "dup", "ours, SUBSET_SPREAD=dup", threads, True),
     ]
     return compare(lab, table, systems, lambda lab, system, seconds: udp_load(
-        lab, system.port, "memcached", seconds, flows=256))
+        lab, system.port, "memcached", seconds, flows=128))
 
 
 # --- a stalled or slow instance ---

@@ -17,21 +17,29 @@ def direct(lab, name, label, instances, local=False):
     return System(name, label, start, port=lab.port())
 
 
+def start_backends(lab, group):
+    """Instances on ports of their own, for what stands in front of them."""
+    backends = [lab.port() for _ in range(INSTANCES)]
+    for backend in backends:
+        servers.unbound(lab, group, backend, lab.server_cpus)
+    lab.until(lambda: all(map(servers.bound_udp, backends)), "unbound does not serve", lab.processes[-1])
+    return backends
+
+
 def behind(lab, name, label, front):
-    """`front(lab, group, port, backends, cpus)` divides over instances on ports of their own."""
     def start(lab, system):
-        backends = [lab.port() for _ in range(INSTANCES)]
-        for backend in backends:
-            servers.unbound(lab, system.name, backend, lab.server_cpus)
-        lab.until(lambda: all(map(servers.bound_udp, backends)), "unbound does not serve",
-                  lab.processes[-1])
+        backends = start_backends(lab, system.name)
         front(lab, system.name, system.port, backends, lab.server_cpus)
-        return lambda: front is dnat or servers.bound_udp(system.port)
+        return lambda: servers.bound_udp(system.port)
     return System(name, label, start, port=lab.port())
 
 
-def dnat(_lab, _group, port, backends, _cpus):
-    servers.nftables_dnat(port, backends)
+def behind_dnat(lab):
+    def start(lab, system):
+        backends = start_backends(lab, system.name)
+        system.turn = lambda: servers.nftables_dnat(system.port, backends)
+        return lambda: True
+    return System("dnat", "nftables DNAT in front", start, port=lab.port())
 
 
 def ours(lab, mode, local=False):
@@ -50,7 +58,7 @@ def in_front_table(lab):
         direct(lab, "one", "one instance", 1),
         direct(lab, "plain", "plain SO_REUSEPORT", INSTANCES),
         direct(lab, "plain-again", "the same again (A/A)", INSTANCES),
-        behind(lab, "dnat", "nftables DNAT in front", dnat),
+        behind_dnat(lab),
         behind(lab, "dnsdist", "dnsdist in front", servers.dnsdist),
         behind(lab, "nginx", "nginx stream in front", servers.nginx_stream),
         *(ours(lab, mode) for mode in ("hash", "cpu", "random")),
