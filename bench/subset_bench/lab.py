@@ -15,6 +15,7 @@ from .machine import Clock
 
 CLIENTS = "clients"
 DAEMON = "subsetd"
+FIRST_PORT, LAST_PORT = 20000, 60000
 
 
 class Failed(Exception):
@@ -30,7 +31,7 @@ class Lab:
         self.scratch = pathlib.Path("/tmp/bench")
         self.scratch.mkdir(exist_ok=True)
         self.processes = []
-        self.next_port = 20000
+        self.next_port = FIRST_PORT
         self.daemons = 0
         cpus = sorted(os.sched_getaffinity(0))
         self.cpus = cpus
@@ -57,6 +58,8 @@ class Lab:
 
     def port(self, count=1):
         """Of `count` in a row, the first."""
+        if self.next_port + count > LAST_PORT:
+            self.next_port = FIRST_PORT
         self.next_port += count
         return self.next_port - count
 
