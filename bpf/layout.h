@@ -131,7 +131,7 @@ struct subset_sample {
 	__u32 backlog;
 	__u32 backlog_limit;
 	__u32 listening; /* TCP */
-	__u32 padding;
+	__u32 references; /* to its open file: descriptors, messages in flight, rings; 0: not known */
 	struct subset_kernel_group kernel_group;
 	struct subset_tag tag;
 };

@@ -105,10 +105,24 @@ struct sock {
 	__u16 sk_protocol;
 	kuid_t sk_uid;
 	struct sock_reuseport *sk_reuseport_cb;
+	struct socket *sk_socket;
 };
 
 struct socket {
+	struct file *file;
 	struct sock *sk;
+};
+
+typedef struct {
+	atomic64_t refcnt;
+} file_ref_t;
+
+struct file {
+	file_ref_t f_ref; /* from 6.13 on: one less than there are */
+};
+
+struct file___before_6_13 {
+	atomic64_t f_count;
 };
 
 struct upid {
@@ -142,7 +156,6 @@ struct bpf_iter__bpf_sk_storage_map {
 	void *value;
 };
 
-struct file;
 struct bpf_iter__task_file {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
@@ -272,8 +285,23 @@ static __always_inline void write_group(struct seq_file *seq, struct sock *sk)
 	bpf_seq_write(seq, &group, sizeof(group));
 }
 
+/* How many keep the socket open. The kernel closes it when none does; whoever keeps a duplicate sees
+ * here that nobody else has one any more. */
+static __always_inline __u32 references_of(struct sock *sk)
+{
+	struct file *file = BPF_CORE_READ(sk, sk_socket, file);
+	struct file___before_6_13 *older = (void *)file;
+
+	if (!file)
+		return 0;
+	if (bpf_core_field_exists(file->f_ref))
+		return BPF_CORE_READ(file, f_ref.refcnt.counter) + 1;
+	return BPF_CORE_READ(older, f_count.counter);
+}
+
+/* `own`: references that the iterator itself has. */
 static __always_inline void write_sample(struct seq_file *seq, struct sock *sk,
-					 struct subset_tag *tag)
+					 struct subset_tag *tag, __u32 own)
 {
 	struct subset_sample sample = {};
 
@@ -281,6 +309,7 @@ static __always_inline void write_sample(struct seq_file *seq, struct sock *sk,
 	sample.queue_bytes = queued_of(sk);
 	sample.queue_limit_bytes = BPF_CORE_READ(sk, sk_rcvbuf);
 	sample.drops = drops_of(sk);
+	sample.references = references_of(sk) - own;
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN) {
 		sample.listening = 1;
 		sample.backlog = BPF_CORE_READ(sk, sk_ack_backlog);
@@ -302,7 +331,7 @@ SEC("iter/bpf_sk_storage_map")
 int sample_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	if (ctx->sk && ctx->value)
-		write_sample(ctx->meta->seq, ctx->sk, ctx->value);
+		write_sample(ctx->meta->seq, ctx->sk, ctx->value, 0);
 	return 0;
 }
 
@@ -315,7 +344,7 @@ int sample_descriptors(struct bpf_iter__task_file *ctx)
 	struct subset_tag *tag = sk ? bpf_sk_storage_get(&tags, sk, 0, 0) : NULL;
 
 	if (tag)
-		write_sample(ctx->meta->seq, sk, tag);
+		write_sample(ctx->meta->seq, sk, tag, 1);
 	return 0;
 }
 

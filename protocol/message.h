@@ -14,7 +14,7 @@
 namespace subset::protocol {
 
 inline constexpr uint32_t kMagic = 0x53425553;  // "SUBS" in memory on a little-endian machine
-inline constexpr uint16_t kVersion = 1;
+inline constexpr uint16_t kVersion = 2;
 inline constexpr char kDefaultSocketPath[] = "/run/subset/subsetd.sock";
 inline constexpr size_t kMaxMessage = 512;  // no message is larger
 
@@ -23,8 +23,9 @@ enum class Kind : uint16_t {
   Leave = 2,     // shim -> daemon, one descriptor: a member that leaves its group
   Query = 3,     // shim -> daemon, one descriptor: what was assigned to this socket?
   Status = 4,    // command -> daemon, answered by a Document
-  Change = 5,    // command -> daemon: drain, resume, weight, mode, activate, abandon
+  Change = 5,    // command -> daemon: drain, resume, weight, mode, activate, abandon, release
   Follow = 6,    // command -> daemon: answered by a stream of Event
+  Reclaim = 7,   // shim -> daemon, one descriptor: a socket that is about to be bound
   Reply = 100,
   Document = 101,  // one descriptor: a sealed memfd with JSON text
   Event = 102,
@@ -58,6 +59,27 @@ struct Register {
   uint64_t reserved[4] = {};
 };
 
+// Before bind, with vacancy `hold`: is there a held socket for me? Answered by a Reply without
+// error and the held socket (SCM_RIGHTS), which is the peer's member from then on; or by one with
+// ENOENT: bind yourself. Namespace, family, protocol, owner, device and v6only are the
+// descriptor's, and so is the receive buffer that the held socket shall have.
+struct Reclaim {
+  Header header{.kind = Kind::Reclaim, .size = sizeof(Reclaim)};
+  uint64_t lineage = 0;  // these as in Register
+  uint32_t total = 0;
+  uint32_t instance = 0;
+  uint32_t weight = 0;
+  uint8_t mode = 0;
+  uint8_t vacancy = 0;
+  uint8_t conflict = 0;
+  uint8_t flags = 0;
+  uint8_t address[16] = {};  // to be bound, network order; IPv4 in the first four bytes
+  uint32_t scope = 0;        // of a link-local IPv6 address (sin6_scope_id), else 0
+  uint16_t port = 0;         // host order, not 0
+  uint16_t reserved0 = 0;
+  uint64_t reserved[2] = {};
+};
+
 // OfSocket::flags of a Leave: the socket stays bound, as its workers have siblings of it. It is
 // neither a member nor a stranger.
 inline constexpr uint32_t kParked = 1u << 0;
@@ -80,7 +102,7 @@ struct Follow {
   uint64_t reserved[2] = {};
 };
 
-enum class Verb : uint16_t { Drain = 1, Resume, Weight, SetMode, Activate, Abandon };
+enum class Verb : uint16_t { Drain = 1, Resume, Weight, SetMode, Activate, Abandon, Release };
 
 struct Change {
   Header header{.kind = Kind::Change, .size = sizeof(Change)};
@@ -116,13 +138,15 @@ struct Event {
 
 static_assert(sizeof(Header) == 16);
 static_assert(sizeof(Register) == 72);
+static_assert(sizeof(Reclaim) == 80);
 static_assert(sizeof(OfSocket) == 32);
 static_assert(sizeof(Status) == 32);
 static_assert(sizeof(Change) == 248);
 static_assert(sizeof(Reply) == 272);
 static_assert(sizeof(Document) == 24);
 static_assert(sizeof(Event) == 496);
-static_assert(std::is_trivially_copyable_v<Register> && std::is_trivially_copyable_v<Change> &&
-              std::is_trivially_copyable_v<Reply> && std::is_trivially_copyable_v<Event>);
+static_assert(std::is_trivially_copyable_v<Register> && std::is_trivially_copyable_v<Reclaim> &&
+              std::is_trivially_copyable_v<Change> && std::is_trivially_copyable_v<Reply> &&
+              std::is_trivially_copyable_v<Event>);
 
 }  // namespace subset::protocol

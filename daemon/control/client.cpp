@@ -166,6 +166,10 @@ void Client::reply(const protocol::Reply& reply) {
   send(bytes_of(reply));
 }
 
+void Client::hand_over(const protocol::Reply& reply, int socket) {
+  send(bytes_of(reply), socket);
+}
+
 bool Client::leaves_documents_unread() const {
   int unread = 0;
   return ioctl(socket_.get(), SIOCOUTQ, &unread) == 0 && unread > kUnreadBytes;

@@ -32,6 +32,7 @@ class Client final : public Connection {
   explicit Client(Fd socket) : socket_(std::move(socket)) {}
 
   void reply(const protocol::Reply& reply) override;
+  void hand_over(const protocol::Reply& reply, int socket) override;
   void document(const std::string& text) override;
   void event(const protocol::Event& event) override;
   bool open() const override;

@@ -33,6 +33,8 @@ std::optional<Shape> shape_of(Kind kind) {
   switch (kind) {
     case Kind::Register:
       return Shape{sizeof(protocol::Register), 1};
+    case Kind::Reclaim:
+      return Shape{sizeof(protocol::Reclaim), 1};
     case Kind::Leave:
     case Kind::Query:
       return Shape{sizeof(protocol::OfSocket), 1};
@@ -100,7 +102,9 @@ Result<Header> decode_header(Packet packet, size_t descriptors) {
   return header;
 }
 
-Result<void> check_seat(const protocol::Register& message) {
+// Of a Register, or a Reclaim.
+template <typename T>
+Result<void> check_seat(const T& message) {
   if ((message.flags & protocol::kElastic) != 0) {
     // The daemon finds both.
     if (message.total != 0) return fail(EINVAL, "total given together with auto");
@@ -116,7 +120,8 @@ Result<void> check_seat(const protocol::Register& message) {
   return {};
 }
 
-Result<void> check_policy(const protocol::Register& message) {
+template <typename T>
+Result<void> check_policy(const T& message) {
   if (message.weight < 1 || message.weight > kMaxWeight) {
     return fail(EINVAL, outside("weight", message.weight, 1, kMaxWeight));
   }
@@ -132,14 +137,25 @@ Result<void> check_policy(const protocol::Register& message) {
   return {};
 }
 
-Result<Message> check(const protocol::Register& message) {
+template <typename T>
+Result<Message> check_wish(const T& message, const char* what) {
   if (!all_zero(message.reserved) || (message.flags & ~kKnownFlags) != 0) {
-    return fail(EPROTO, "registration with a reserved field or flag that is not 0");
+    return fail(EPROTO, std::string(what) + " with a reserved field or flag that is not 0");
   }
-  if (message.lineage == 0) return fail(EPROTO, "registration without a lineage");
-  if (auto good = check_seat(message); !good) return fail(std::move(good.error()), "register");
-  if (auto good = check_policy(message); !good) return fail(std::move(good.error()), "register");
+  if (message.lineage == 0) return fail(EPROTO, std::string(what) + " without a lineage");
+  if (auto good = check_seat(message); !good) return fail(std::move(good.error()), what);
+  if (auto good = check_policy(message); !good) return fail(std::move(good.error()), what);
   return message;
+}
+
+Result<Message> check(const protocol::Register& message) {
+  return check_wish(message, "registration");
+}
+
+Result<Message> check(const protocol::Reclaim& message) {
+  if (message.reserved0 != 0) return fail(EPROTO, "reclaim with a reserved field that is not 0");
+  if (message.port == 0) return fail(EINVAL, "reclaim of no port");
+  return check_wish(message, "reclaim");
 }
 
 Result<Message> check(const protocol::OfSocket& message) {
@@ -181,12 +197,13 @@ Result<void> check_value(const Change& message) {
     case Verb::Resume:
     case Verb::Activate:
     case Verb::Abandon:
+    case Verb::Release:
       if (message.value == 0) return {};
       return fail(EINVAL, unlike("value", message.value, 0));
   }
   return fail(EPROTO,
               outside("verb", static_cast<unsigned>(message.verb),
-                      static_cast<unsigned>(Verb::Drain), static_cast<unsigned>(Verb::Abandon)));
+                      static_cast<unsigned>(Verb::Drain), static_cast<unsigned>(Verb::Release)));
 }
 
 Result<void> check_instance(const Change& message) {
@@ -216,6 +233,8 @@ Result<Message> decode(Packet packet, size_t descriptors) {
   switch (header->kind) {
     case Kind::Register:
       return check(copy_of<protocol::Register>(packet));
+    case Kind::Reclaim:
+      return check(copy_of<protocol::Reclaim>(packet));
     case Kind::Leave:
     case Kind::Query:
       return check(copy_of<protocol::OfSocket>(packet));

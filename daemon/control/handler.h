@@ -19,8 +19,8 @@ struct Peer {
   gid_t gid = 0;
 };
 
-using Message = std::variant<protocol::Register, protocol::OfSocket, protocol::Status,
-                             protocol::Change, protocol::Follow>;
+using Message = std::variant<protocol::Register, protocol::Reclaim, protocol::OfSocket,
+                             protocol::Status, protocol::Change, protocol::Follow>;
 
 // One connection, for as long as somebody means to answer on it. Answering a peer that has gone is
 // harmless; nothing here blocks: a peer that does not read is disconnected.
@@ -28,14 +28,15 @@ class Connection {
  public:
   virtual ~Connection() = default;
   virtual void reply(const protocol::Reply& reply) = 0;
-  virtual void document(const std::string& text) = 0;  // in a sealed memfd
+  virtual void hand_over(const protocol::Reply& reply, int socket) = 0;  // stays the caller's
+  virtual void document(const std::string& text) = 0;                    // in a sealed memfd
   virtual void event(const protocol::Event& event) = 0;
   virtual bool open() const = 0;  // has the peer hung up?
 };
 
 struct Request {
   Message message;
-  Fd socket;  // for Register, Leave and Query: always there, of a kind not yet looked at
+  Fd socket;  // for Register, Reclaim, Leave and Query: always there, of a kind not yet looked at
   Peer peer;
   std::shared_ptr<Connection> connection;
 };

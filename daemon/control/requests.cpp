@@ -2,6 +2,7 @@
 #include "daemon/control/requests.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <set>
 
@@ -28,11 +29,12 @@ protocol::Reply reply_to(const Result<void>& result) {
   return reply_with(0, "");
 }
 
-Claim claim_of(const protocol::Register& message, const Peer& peer,
-               const kernel::SocketFacts& facts) {
+// Of a Register, or a Reclaim, whose socket is yet to be found.
+template <typename T>
+Claim claim_of(const T& message, const Peer& peer, const GroupKey& key, Cookie cookie) {
   Claim claim;
-  claim.key = facts.key;
-  claim.cookie = facts.cookie;
+  claim.key = key;
+  claim.cookie = cookie;
   claim.lineage = message.lineage;
   claim.total = message.total;
   claim.instance = message.instance;
@@ -44,6 +46,7 @@ Claim claim_of(const protocol::Register& message, const Peer& peer,
   claim.conflict = static_cast<Conflict>(message.conflict);
   claim.now = std::chrono::system_clock::now();
   claim.pid = peer.pid;
+  claim.process_uid = peer.uid;
   if (peer.pid > 0) {
     claim.command = kernel::command_of(peer.pid);
     claim.cpus = kernel::affinity_of(peer.pid);
@@ -79,14 +82,15 @@ void Requests::handle(Request request) {
 // Sent when its group has settled, at the end of the round as a rule: when bind() returns, steering
 // is in place; and a batch of registrations is planned once.
 void Requests::reply_later(std::shared_ptr<Connection> connection, const protocol::Reply& reply,
-                           GroupSerial group, std::optional<Clock::time_point> registering) {
+                           GroupSerial group, std::optional<Clock::time_point> registering,
+                           Fd socket) {
   if (waiting_.empty()) {
     loop_.at_end_of_round([this] {
       groups_.settle();
       reply_to_settled();
     });
   }
-  waiting_.push_back({std::move(connection), reply, group, registering});
+  waiting_.push_back({std::move(connection), reply, group, registering, std::move(socket)});
 }
 
 // A connection is answered in the order in which it asked.
@@ -98,7 +102,10 @@ void Requests::reply_to_settled() {
       waiting_.push_back(std::move(waiting));
       continue;
     }
-    waiting.connection->reply(waiting.reply);
+    if (waiting.socket)
+      waiting.connection->hand_over(waiting.reply, waiting.socket.get());
+    else
+      waiting.connection->reply(waiting.reply);
     if (waiting.registering)
       durations_.add(std::chrono::duration<double>(Clock::now() - *waiting.registering).count());
   }
@@ -111,13 +118,30 @@ Result<Groups::Joined> Requests::join(const protocol::Register& message, const R
   if (!facts) return tl::unexpected(facts.error());
   if (auto joinable = kernel::check_joinable(*facts); !joinable)
     return tl::unexpected(joinable.error());
-  Claim claim = claim_of(message, request.peer, *facts);
-  const bool hold = claim.vacancy == Vacancy::Hold;
-  if (hold) claim.vacancy = Vacancy::Spread;
-  auto joined = groups_.join(claim, request.socket.get());
-  if (joined && hold && joined->warning.empty())
-    joined->warning = "this version does not hold sockets of dead servers: vacancy is spread";
-  return joined;
+  return groups_.join(claim_of(message, request.peer, facts->key, facts->cookie),
+                      request.socket.get());
+}
+
+// Who does not wait any more has bound a socket of its own by now.
+void Requests::answer(const protocol::Reclaim& message, Request& request) {
+  if (!request.connection->open()) return;
+  const int unbound = request.socket.get();
+  auto key =
+      kernel::inspect_unbound(unbound, std::to_array(message.address), message.port, message.scope);
+  if (!key) return request.connection->reply(reply_with(key.error().code, key.error().message()));
+  auto reclaimed = groups_.reclaim(claim_of(message, request.peer, *key, 0), unbound);
+  if (!reclaimed) {
+    const Error& why = reclaimed.error();
+    if (why.code != ENOENT)
+      spdlog::warn("process {} of user {} gets no held socket: {}", request.peer.pid,
+                   request.peer.uid, why.message());
+    return request.connection->reply(reply_with(why.code, why.message()));
+  }
+  results_["reclaimed"]++;
+  const GroupSerial group = reclaimed->joined.group;
+  const Result<Groups::Joined> joined = std::move(reclaimed->joined);
+  reply_later(std::move(request.connection), reply_to(joined), group, {},
+              std::move(reclaimed->socket));
 }
 
 void Requests::count(const Result<Groups::Joined>& joined) {

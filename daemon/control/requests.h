@@ -34,6 +34,7 @@ class Requests final : public Handler {
 
  private:
   void answer(const protocol::Register& message, Request& request);
+  void answer(const protocol::Reclaim& message, Request& request);
   void answer(const protocol::OfSocket& message, Request& request);
   void answer(const protocol::Status& message, Request& request);
   void answer(const protocol::Change& message, Request& request);
@@ -43,7 +44,8 @@ class Requests final : public Handler {
   using Clock = std::chrono::steady_clock;
   void count(const Result<Groups::Joined>& joined);
   void reply_later(std::shared_ptr<Connection> connection, const protocol::Reply& reply,
-                   GroupSerial group, std::optional<Clock::time_point> registering = {});
+                   GroupSerial group, std::optional<Clock::time_point> registering = {},
+                   Fd socket = {});
   void reply_to_settled();
   void send_documents();
 
@@ -55,11 +57,12 @@ class Requests final : public Handler {
     protocol::Reply reply;
     GroupSerial group = 0;                         // what it waits for
     std::optional<Clock::time_point> registering;  // since when
+    Fd socket;                                     // that goes along
   };
   std::vector<Waiting> waiting_;
   Loop::Handle rest_;  // of those who wait
   std::map<std::string, uint64_t> results_ = {
-      {"joined", 0}, {"took_over", 0}, {"again", 0}, {"stale", 0}};
+      {"joined", 0}, {"took_over", 0}, {"again", 0}, {"reclaimed", 0}, {"stale", 0}};
   observe::DurationHistogram durations_;
   Loop::Handle documents_;
   Clock::time_point next_document_;                   // not before

@@ -135,6 +135,11 @@ Result<void> Groups::adopt_group(GroupSerial serial, const std::vector<subset_sa
   runtime.plan = recovered_state(group, (*steering)->rows());
   runtime.steering = std::move(*steering);
   spdlog::info("{}: adopted with {} members", group.id, group.members.size());
+  if (group.vacancy == Vacancy::Hold && !group.members.empty())
+    spdlog::warn(
+        "{}: its servers registered with another daemon: their sockets are not held until "
+        "they have been restarted",
+        group.id);
   manage_port(group.key);
   registry_.adopt(std::move(group));
   changed_.insert(serial);

@@ -17,6 +17,7 @@ namespace {
 
 constexpr auto kSettleTime = std::chrono::milliseconds(2);
 constexpr auto kSweepPeriod = std::chrono::seconds(1);
+constexpr auto kLookAgain = std::chrono::milliseconds(50);
 
 // How long a group without members keeps its counters and its name: a server that is restarted as
 // a whole finds them again.
@@ -127,6 +128,7 @@ void Groups::settle_one(GroupSerial serial) {
   auto published = publish(*group, runtime->second);
   if (!published) spdlog::error("{}: {}", group->id, published.error().message());
   write_record(*group, runtime->second);
+  let_go(*group, runtime->second);
   // Who told of a slot that stays in the table waits for the sweep: there is something that
   // planning does not mend, and each packet would ask for it again.
   if (published && *published) runtime->second.steering->rearm_notice();
@@ -208,6 +210,8 @@ void Groups::watch_process(int32_t pid) {
 // (a child, a parent that passed it on).
 void Groups::process_ended(int32_t pid) {
   processes_.erase(pid);
+  // The kernel may still be at it (io_uring).
+  if (keeps_of(pid)) look_again_ = loop_.after(kLookAgain, [this] { sweep(); });
   bool unsure = false;
   std::vector<std::pair<GroupSerial, Cookie>> gone;
   for (const auto& [serial, group] : registry_.groups()) {
@@ -279,6 +283,7 @@ void Groups::sweep() {
   Samples alive;
   if (!add_living(alive)) return;
   if (!all_among(alive) && !add_living(alive)) return;
+  hold_abandoned(alive);
   std::erase_if(parked_, [&](Cookie cookie) { return !alive.count(cookie); });
   std::vector<std::pair<GroupSerial, Cookie>> gone;
   for (const auto& [serial, group] : registry_.groups()) {
@@ -297,6 +302,7 @@ void Groups::sweep() {
     }
     runtime.steering->rearm_notice();
   }
+  tend_kept();
   forget_empty(false);
 }
 
@@ -322,6 +328,7 @@ void Groups::forget_empty(bool at_once) {
 }
 
 bool Groups::remove_empty() {
+  let_all_go();
   sweep();
   forget_empty(true);
   if (!registry_.groups().empty()) return false;

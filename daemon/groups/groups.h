@@ -19,6 +19,8 @@
 #include "daemon/kernel/steering.h"
 #include "daemon/kernel/watch.h"
 #include "daemon/loop/loop.h"
+#include "daemon/model/hold.h"
+#include "daemon/model/quotas.h"
 #include "daemon/model/registry.h"
 #include "daemon/model/table_plan.h"
 #include "daemon/observe/happening.h"
@@ -38,6 +40,7 @@ class Groups {
     Topology topology;
     uint32_t own_netns = 0;
     Quotas quotas;
+    Hold hold;
   };
 
   Groups(Surroundings surroundings, Loop& loop, std::function<void(const Happening&)> tell);
@@ -62,6 +65,15 @@ class Groups {
   Result<void> leave(Cookie cookie, int socket);
   // Leaves, and is known from now on as a socket that stays bound and gets nothing.
   Result<void> park(Cookie cookie, int socket);
+
+  struct Reclaimed {
+    Joined joined;
+    Fd socket;
+  };
+  // Vacancy `hold`: the held socket that this process, which is about to bind one of its own, takes
+  // instead; its member from now on. ENOENT: there is none. EPERM: it is somebody else's. The
+  // claim has no cookie; `unbound` has the receive buffer that is wanted.
+  Result<Reclaimed> reclaim(Claim claim, int unbound);
 
   // An operator's change, by who may.
   Result<void> change(const protocol::Change& change, uint32_t peer_uid);
@@ -94,6 +106,19 @@ class Groups {
   bool remove_empty();
 
  private:
+  // The daemon's duplicate of a member's socket (vacancy `hold`).
+  struct KeptSocket {
+    Fd socket;
+    uint32_t user = 0;  // of the process that had it last
+    std::optional<std::chrono::steady_clock::time_point> held_until;  // empty: its process has it
+    bool abandoned_before = false;                                    // at the last look too
+    struct Buffer {
+      ReceiveBuffer raised;
+      ReceiveBuffer wanted;
+    };
+    std::optional<Buffer> buffer;  // of a UDP socket: not what its process wants, for now
+  };
+
   // What one group has beside the registry's entry.
   struct Runtime {
     std::unique_ptr<kernel::Steering> steering;
@@ -103,6 +128,7 @@ class Groups {
     std::vector<observe::Stranger> strangers;  // as of the last search
     std::vector<observe::Stranger> misplaced;  // members; as of the last sweep
     std::string foreign;                       // who decides instead of our program; or empty
+    std::map<Cookie, KeptSocket> kept;
   };
 
   using Samples = std::unordered_map<Cookie, subset_sample>;
@@ -133,6 +159,24 @@ class Groups {
   void process_ended(int32_t pid);
   void watch_process(int32_t pid);
   void forget_empty(bool at_once);
+
+  Kept count_kept(uint32_t uid) const;
+  std::string keep(const Group& group, const Claim& claim, int socket);
+  void hold_abandoned(const Samples& samples);
+  void look_for_abandoned(const Group& group);
+  bool keeps_of(int32_t pid) const;
+  void take_in(const Group& group, Cookie cookie, const std::set<Cookie>& abandoned);
+  void hold(GroupSerial group, Cookie cookie);
+  void hurry_others(const Group& group, uint32_t instance);
+  void make_room_while_held(const Group& group, KeptSocket& kept);
+  void want_buffer(KeptSocket& kept, const ReceiveBuffer& wanted);
+  void settle_buffer(KeptSocket& kept);
+  void tend_kept();
+  void release(GroupSerial group, Cookie cookie, const std::string& why);
+  Result<void> release_held(const Group& group, std::optional<uint32_t> instance,
+                            const std::string& why);
+  void let_go(const Group& group, Runtime& runtime);
+  void let_all_go();
 
   void manage_port(const GroupKey& key);
   void unmanage_port(const GroupKey& key);
@@ -174,7 +218,9 @@ class Groups {
   Loop::Handle search_;
   Loop::Handle rest_;          // of what has to settle
   uint32_t settled_last_ = 0;  // the user whose group did
+  Loop::Handle look_again_;
   bool settle_asked_ = false;
+  bool looked_for_abandoned_ = false;  // in this round
 };
 
 }  // namespace subset

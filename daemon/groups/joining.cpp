@@ -173,6 +173,8 @@ Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
   changed(serial);
   std::string warning = admission->warning;
   if (!seated->empty()) warning += (warning.empty() ? "" : "; ") + group.id + ": " + *seated;
+  if (const std::string unkept = keep(group, claim, socket); !unkept.empty())
+    warning += (warning.empty() ? "" : "; ") + unkept;
   return Joined{.group = serial,
                 .total = admission->total,
                 .instance = admission->instance,
@@ -271,6 +273,8 @@ Result<void> Groups::change(const protocol::Change& change, uint32_t peer_uid) {
       what = "abandoned";
       done = registry_.abandon(serial);
       break;
+    case Verb::Release:
+      return release_held(*group, instance, "by user " + std::to_string(peer_uid));
   }
   if (!done) return done;
   tell_({.what = what,

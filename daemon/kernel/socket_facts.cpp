@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "daemon/base/fd.h"
@@ -75,14 +76,9 @@ Result<void> read_namespace(int fd, GroupKey& key) {
   return {};
 }
 
-}  // namespace
-
-Result<SocketFacts> inspect_socket(int fd) {
-  SocketFacts facts;
-  GroupKey& key = facts.key;
-  if (auto read = read_kind(fd, key); !read) return tl::unexpected(read.error());
-  if (auto read = read_address(fd, key); !read) return tl::unexpected(read.error());
-  if (auto read = read_namespace(fd, key); !read) return tl::unexpected(read.error());
+// All of the key but the address.
+Result<void> read_rest(int fd, GroupKey& key) {
+  if (auto read = read_namespace(fd, key); !read) return read;
   if (key.family == Family::Inet6) {
     auto v6only = option<int>(fd, IPPROTO_IPV6, IPV6_V6ONLY, "read IPV6_V6ONLY");
     if (!v6only) return tl::unexpected(v6only.error());
@@ -96,6 +92,34 @@ Result<SocketFacts> inspect_socket(int fd) {
   struct stat about {};
   if (fstat(fd, &about) != 0) return fail_errno("read the socket's owner");
   key.uid = about.st_uid;
+  return {};
+}
+
+// Binding to a link-local address binds to its interface.
+bool is_link_local(const GroupKey& key) {
+  return key.family == Family::Inet6 && key.address[0] == 0xfe && (key.address[1] & 0xc0) == 0x80;
+}
+
+}  // namespace
+
+Result<GroupKey> inspect_unbound(int fd, const std::array<uint8_t, 16>& address, uint16_t port,
+                                 uint32_t scope) {
+  GroupKey key;
+  if (auto read = read_kind(fd, key); !read) return tl::unexpected(read.error());
+  if (auto read = read_rest(fd, key); !read) return tl::unexpected(read.error());
+  const size_t length = key.family == Family::Inet ? 4 : address.size();
+  std::copy_n(address.begin(), length, key.address.begin());
+  key.port = port;
+  if (scope != 0 && is_link_local(key)) key.device = scope;
+  return key;
+}
+
+Result<SocketFacts> inspect_socket(int fd) {
+  SocketFacts facts;
+  GroupKey& key = facts.key;
+  if (auto read = read_kind(fd, key); !read) return tl::unexpected(read.error());
+  if (auto read = read_address(fd, key); !read) return tl::unexpected(read.error());
+  if (auto read = read_rest(fd, key); !read) return tl::unexpected(read.error());
 
   auto cookie = option<uint64_t>(fd, SOL_SOCKET, SO_COOKIE, "read SO_COOKIE");
   if (!cookie) return tl::unexpected(cookie.error());

@@ -18,6 +18,11 @@ struct SocketFacts {
 // (not bound).
 Result<SocketFacts> inspect_socket(int fd);
 
+// The key that a socket will have once it is bound there: the address is the caller's word, all
+// else the socket's. `scope` is sin6_scope_id.
+Result<GroupKey> inspect_unbound(int fd, const std::array<uint8_t, 16>& address, uint16_t port,
+                                 uint32_t scope);
+
 // The network namespace of the calling process.
 Result<uint32_t> own_netns_inode();
 

@@ -143,6 +143,17 @@ Result<void> check_conflict(const Claim& claim, const Group& group, uint32_t ins
   return {};
 }
 
+// The lowest instance of which the daemon alone keeps the sockets.
+std::optional<uint32_t> absent_instance(const Group& group, uint64_t generation) {
+  std::set<uint32_t> absent = group.held_instances(generation);
+  for (const auto& [cookie, member] : group.members) {
+    if (member.holds_in(generation) && member.state != MemberState::Held) {
+      absent.erase(member.instance);
+    }
+  }
+  return absent.empty() ? std::nullopt : std::optional(*absent.begin());
+}
+
 // What a user, or all together, may have, and the section of subsetd.toml that says so.
 struct Ceiling {
   std::string whose;
@@ -406,6 +417,9 @@ Result<uint32_t> Registry::choose_instance(const Claim& claim, const Group& grou
     ++lowest;
   }
   if (lowest >= limit) {
+    if (const auto absent = absent_instance(group, generation)) {
+      return *absent;
+    }
     return fail(EBUSY, "no vacant instance of " + std::to_string(limit) + " in " + group.id);
   }
   return lowest;

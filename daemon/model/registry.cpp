@@ -358,6 +358,7 @@ bool Registry::hold(GroupSerial serial, Cookie cookie) {
     return false;
   }
   member->second.state = MemberState::Held;
+  member->second.pid = 0;
   return true;
 }
 

@@ -38,7 +38,8 @@ struct Claim {
   std::optional<Vacancy> vacancy;  // empty: the group's, or spread
   std::optional<uint32_t> weight;  // empty: the instance's, or 100
   Conflict conflict = Conflict::Takeover;
-  int32_t pid = 0;  // 0: not visible from the daemon's pid namespace
+  int32_t pid = 0;           // 0: not visible from the daemon's pid namespace
+  uint32_t process_uid = 0;  // its user, who need not be the owner of the socket
   std::string command;
   CpuSet cpus;
   Time now{};
@@ -157,6 +158,12 @@ class Registry {
   // in it until a process claims that very socket. False unless it is an active member.
   bool hold(GroupSerial group, Cookie cookie);
 
+  // The held socket that this claim, whose own socket is not bound yet, is to get instead: of its
+  // instance, or where that is open, of the lowest that is held. Each is found until it is claimed,
+  // those of one instance in the order of their ordinals: so the n-th bind of a new process gets
+  // the n-th socket of the old one.
+  std::optional<Cookie> find_held(const Claim& claim) const;
+
   // The process that holds a member is another one, or may use other CPUs; pid 0: not known.
   void set_process(GroupSerial group, Cookie cookie, int32_t pid, const CpuSet& cpus);
 
@@ -216,6 +223,9 @@ class Registry {
   std::unordered_map<uint32_t, Usage> usage_;  // by user, of those who have a group
   Usage usage_of_all_;                         // but root
 };
+
+// Does the member's instance have another current member, beside those that are held or in `gone`?
+bool lives_without(const Group& group, const Member& member, const std::set<Cookie>& gone);
 
 // May this peer change this group? Root and the owner of its sockets.
 bool may_change(const Group& group, uint32_t peer_uid);

@@ -20,7 +20,8 @@ void require(bool condition) {
   if (!condition) std::abort();
 }
 
-void look_at(const Register& message) {
+template <typename T>
+void look_at_wish(const T& message) {
   bool elastic = (message.flags & kElastic) != 0;
   require(message.lineage != 0);
   require(elastic ? message.total == 0 : message.total >= 1 && message.total <= subset::kMaxTotal);
@@ -31,10 +32,19 @@ void look_at(const Register& message) {
   require(message.conflict < subset::kConflictCount);
 }
 
+void look_at(const Register& message) {
+  look_at_wish(message);
+}
+
+void look_at(const Reclaim& message) {
+  look_at_wish(message);
+  require(message.port != 0 && message.reserved0 == 0);
+}
+
 void look_at(const Change& message) {
   size_t length = strnlen(message.group, sizeof message.group);
   require(length > 0 && length < sizeof message.group);
-  require(message.verb >= Verb::Drain && message.verb <= Verb::Abandon);
+  require(message.verb >= Verb::Drain && message.verb <= Verb::Release);
   require(message.instance == Change::kAll || message.instance < subset::kMaxTotal);
 }
 

@@ -225,7 +225,7 @@ TEST_SUITE("system") {
         {"a reserved field of the header", changed([](auto& m) { m.header.reserved = 1; }), {}},
         {"a reserved field at the end", changed([](auto& m) { m.reserved[3] = 1; }), {}},
         {"kind 0", kind(0), {}},
-        {"kind 7", kind(7), {}},
+        {"kind 8", kind(8), {}},
         {"another kind's size", kind(static_cast<uint16_t>(protocol::Kind::Status)), {}},
         {"a reply", bytes_of(protocol::Reply{}), {}},
         {"a document", bytes_of(protocol::Document{}), {}},

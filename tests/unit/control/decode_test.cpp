@@ -45,6 +45,16 @@ Register good_register() {
   return message;
 }
 
+Reclaim good_reclaim() {
+  Reclaim message;
+  message.lineage = 7;
+  message.total = 8;
+  message.instance = 3;
+  message.weight = subset::kDefaultWeight;
+  message.port = 53;
+  return message;
+}
+
 OfSocket of_socket(Kind kind) {
   OfSocket message;
   message.header.kind = kind;
@@ -66,8 +76,8 @@ int altered_error(T message, Alter alter, size_t descriptors) {
   return error_of(message, descriptors);
 }
 
-constexpr Verb kVerbs[] = {Verb::Drain,   Verb::Resume,   Verb::Weight,
-                           Verb::SetMode, Verb::Activate, Verb::Abandon};
+constexpr Verb kVerbs[] = {Verb::Drain,    Verb::Resume,  Verb::Weight, Verb::SetMode,
+                           Verb::Activate, Verb::Abandon, Verb::Release};
 
 }  // namespace
 
@@ -78,6 +88,11 @@ TEST_CASE("good messages come through whole") {
   REQUIRE(std::holds_alternative<Register>(*decoded));
   CHECK(std::memcmp(&std::get<Register>(*decoded), &message, sizeof message) == 0);
 
+  auto reclaim = good_reclaim();
+  auto asked = decode(bytes(reclaim), 1);
+  REQUIRE(asked);
+  REQUIRE(std::holds_alternative<Reclaim>(*asked));
+  CHECK(std::memcmp(&std::get<Reclaim>(*asked), &reclaim, sizeof reclaim) == 0);
   auto leave = decode(bytes(of_socket(Kind::Leave)), 1);
   REQUIRE(leave);
   CHECK(std::get<OfSocket>(*leave).header.kind == Kind::Leave);
@@ -130,7 +145,7 @@ TEST_CASE("the header is exact") {
   CHECK(error([](Register& m) { ++m.header.size; }) == EPROTO);
   CHECK(error([](Register& m) { m.header.reserved = 1; }) == EPROTO);
   for (auto kind : {Kind{}, Kind::Leave, Kind::Status, Kind::Change, Kind::Reply, Kind::Document,
-                    Kind::Event, Kind{7}, Kind{0xffff}}) {
+                    Kind::Event, Kind::Reclaim, Kind{8}, Kind{0xffff}}) {
     CHECK(error([&](Register& m) { m.header.kind = kind; }) == EPROTO);
   }
 }
@@ -146,6 +161,7 @@ TEST_CASE("the number of descriptors is exact") {
     int of_one = count == 1 ? 0 : EPROTO;
     int of_none = count == 0 ? 0 : EPROTO;
     CHECK(error_of(good_register(), count) == of_one);
+    CHECK(error_of(good_reclaim(), count) == of_one);
     CHECK(error_of(of_socket(Kind::Leave), count) == of_one);
     CHECK(error_of(of_socket(Kind::Query), count) == of_one);
     CHECK(error_of(Status{}, count) == of_none);
@@ -176,6 +192,23 @@ TEST_CASE("a registration's fields") {
   for (size_t reserved : {0, 1, 2, 3}) {
     CHECK(error([&](Register& m) { m.reserved[reserved] = 1ull << 63; }) == EPROTO);
   }
+}
+
+TEST_CASE("a reclaim's fields are a registration's, and an address") {
+  auto error = [](auto alter) { return altered_error(good_reclaim(), alter, 1); };
+  CHECK(error([](Reclaim& m) { m.lineage = 0; }) == EPROTO);
+  CHECK(error([](Reclaim& m) { m.total = 0; }) == EINVAL);
+  CHECK(error([](Reclaim& m) { m.instance = m.total; }) == EINVAL);
+  CHECK(error([](Reclaim& m) { m.weight = 0; }) == EINVAL);
+  CHECK(error([](Reclaim& m) { m.mode = subset::kModeCount; }) == EINVAL);
+  CHECK(error([](Reclaim& m) { m.vacancy = subset::kVacancyCount; }) == EINVAL);
+  CHECK(error([](Reclaim& m) { m.conflict = subset::kConflictCount; }) == EINVAL);
+  CHECK(error([](Reclaim& m) { m.flags = 1u << 7; }) == EPROTO);
+  CHECK(error([](Reclaim& m) { m.port = 0; }) == EINVAL);
+  CHECK(error([](Reclaim& m) { m.port = 65535; }) == 0);
+  CHECK(error([](Reclaim& m) { m.scope = 4; }) == 0);
+  CHECK(error([](Reclaim& m) { m.reserved0 = 1; }) == EPROTO);
+  for (size_t i : {0, 1}) CHECK(error([&](Reclaim& m) { m.reserved[i] = 1; }) == EPROTO);
 }
 
 TEST_CASE("a registration's flags: known bits only") {
@@ -224,7 +257,7 @@ TEST_CASE("reserved fields of the small messages") {
 TEST_CASE("a change's fields") {
   auto error = [](Verb verb, auto alter) { return altered_error(good_change(verb), alter, 0); };
   CHECK(error(Verb::Drain, [](Change& m) { m.verb = Verb{0}; }) == EPROTO);
-  CHECK(error(Verb::Drain, [](Change& m) { m.verb = Verb{7}; }) == EPROTO);
+  CHECK(error(Verb::Drain, [](Change& m) { m.verb = Verb{8}; }) == EPROTO);
   CHECK(error(Verb::Drain, [](Change& m) { m.reserved0 = 1; }) == EPROTO);
   CHECK(error(Verb::Drain, [](Change& m) { m.reserved1 = 1; }) == EPROTO);
   CHECK(error(Verb::Drain, [](Change& m) { m.reserved2[1] = 1; }) == EPROTO);
@@ -242,7 +275,7 @@ TEST_CASE("a change's instance: of those that a group may have, and where one ma
     message.instance = instance;
     return error_of(message, 0);
   };
-  for (Verb verb : {Verb::Drain, Verb::Resume, Verb::Weight}) {
+  for (Verb verb : {Verb::Drain, Verb::Resume, Verb::Weight, Verb::Release}) {
     CHECK(error(verb, 0) == 0);
     CHECK(error(verb, subset::kMaxTotal - 1) == 0);
     CHECK(error(verb, subset::kMaxTotal) == EINVAL);

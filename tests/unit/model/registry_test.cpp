@@ -493,6 +493,7 @@ TEST_CASE("a held socket is selected, comes back by itself, and gives way to a l
   CHECK_FALSE(world.registry.hold(1, 9));
   CHECK_FALSE(world.registry.hold(9, 1));
   CHECK(Registry::selectable(world.group()).size() == 1);
+  CHECK(world.member(1).pid == 0);
 
   SUBCASE("the next process gets that very socket") {
     CHECK(world.join(claim_of(1, 2, 0, 1))->known);
@@ -504,6 +505,99 @@ TEST_CASE("a held socket is selected, comes back by itself, and gives way to a l
     CHECK(world.join(claim)->slot == 0);
     CHECK(world.member(1).state == Draining);
   }
+}
+
+// --- Held sockets for those that are about to bind --------------------------------------------
+
+// A group whose first claim says hold, with instances 0/4 to 3/4 of lineages 1 to 4; instance 1 has
+// two sockets more.
+World holding_world() {
+  World world;
+  for (uint32_t i = 0; i < 4; ++i) {
+    Claim claim = claim_of(i + 1, i + 1, i, 4);
+    claim.vacancy = Vacancy::Hold;
+    REQUIRE(world.join(claim));
+  }
+  REQUIRE(world.join(claim_of(12, 2, 1, 4)));
+  REQUIRE(world.join(claim_of(13, 2, 1, 4)));
+  return world;
+}
+
+Claim about_to_bind(LineageId lineage, uint32_t instance, uint32_t total = 4) {
+  return claim_of(0, lineage, instance, total);
+}
+
+TEST_CASE("nothing is held for anybody: alive, another group, another total, another vacancy") {
+  World world = holding_world();
+  CHECK_FALSE(world.registry.find_held(about_to_bind(9, 1)));
+  REQUIRE(world.registry.hold(1, 1));
+  CHECK(world.registry.find_held(about_to_bind(9, 0)) == 1);
+  CHECK_FALSE(world.registry.find_held(about_to_bind(9, 1)));
+  CHECK_FALSE(world.registry.find_held(about_to_bind(9, 0, 5)));
+  Claim elsewhere = about_to_bind(9, 0);
+  elsewhere.key.uid = 1001;
+  CHECK_FALSE(world.registry.find_held(elsewhere));
+
+  World spread;
+  REQUIRE(spread.join(claim_of(1, 1, 0, 1)));
+  REQUIRE(spread.registry.hold(1, 1));
+  CHECK_FALSE(spread.registry.find_held(about_to_bind(9, 0, 1)));
+}
+
+TEST_CASE("the n-th bind gets the n-th socket, each once") {
+  World world = holding_world();
+  for (Cookie cookie : {2, 12, 13}) REQUIRE(world.registry.hold(1, cookie));
+  for (Cookie expected : {2, 12, 13}) {
+    auto cookie = world.registry.find_held(about_to_bind(9, 1));
+    REQUIRE(cookie == expected);
+    CHECK(world.join(claim_of(*cookie, 9, 1, 4))->known);
+    CHECK(world.member(*cookie).state == Active);
+  }
+  CHECK_FALSE(world.registry.find_held(about_to_bind(9, 1)));
+  CHECK_FALSE(world.registry.find_held(about_to_bind(10, 1)));
+}
+
+TEST_CASE("an instance that somebody else lives in is taken over whole") {
+  World world = holding_world();
+  REQUIRE(world.registry.hold(1, 12));
+  CHECK_FALSE(world.registry.find_held(about_to_bind(9, 1)));
+  CHECK(world.registry.find_held(about_to_bind(2, 1)) == 12);  // its own, which it has closed
+}
+
+TEST_CASE("any instance: a held one first, the same in all groups") {
+  World world = holding_world();
+  for (Cookie cookie : {3, 4}) REQUIRE(world.registry.hold(1, cookie));
+  CHECK(world.registry.find_held(about_to_bind(9, kAnyInstance)) == 3);
+  CHECK(world.registry.find_held(auto_claim(0, 9)) == 3);
+  CHECK(world.join(claim_of(3, 9, kAnyInstance, 4))->known);
+  CHECK_FALSE(world.registry.find_held(about_to_bind(9, kAnyInstance)));  // it has its instance
+  CHECK(world.registry.find_held(about_to_bind(10, kAnyInstance)) == 4);
+
+  Claim other = claim_of(21, 10, 3, 4);
+  other.key = key_of(54);
+  REQUIRE(world.join(other));
+  REQUIRE(world.registry.hold(1, 1));
+  CHECK(world.registry.find_held(about_to_bind(10, kAnyInstance)) == 4);
+}
+
+TEST_CASE("who has no use for the held socket takes the instance over when no other is vacant") {
+  World world = holding_world();
+  CHECK(world.join(claim_of(20, 9, kAnyInstance, 4)).error().code == EBUSY);
+  REQUIRE(world.registry.hold(1, 4));
+  const auto admission = world.join(claim_of(20, 9, kAnyInstance, 4));
+  REQUIRE(admission);
+  CHECK(admission->instance == 3);
+  CHECK(admission->displaced == std::vector<Cookie>{4});
+}
+
+TEST_CASE("an instance lives on with any member that is there") {
+  World world = holding_world();
+  CHECK(lives_without(world.group(), world.member(2), {2}));
+  CHECK(lives_without(world.group(), world.member(2), {2, 12}));
+  CHECK_FALSE(lives_without(world.group(), world.member(2), {2, 12, 13}));
+  REQUIRE(world.registry.hold(1, 13));
+  CHECK_FALSE(lives_without(world.group(), world.member(2), {2, 12}));
+  CHECK_FALSE(lives_without(world.group(), world.member(1), {}));
 }
 
 // --- Generations ------------------------------------------------------------------------------
