@@ -46,7 +46,7 @@ class Connection {
 
   int open() const;
   int send(const void* message, size_t size, int passed) const;
-  int receive(protocol::Reply& reply) const;
+  int receive(protocol::Reply& reply, int* received) const;
 
  private:
   template <typename Call>
@@ -130,11 +130,34 @@ bool well_formed(const protocol::Reply& reply, ssize_t size) {
          reply.error >= 0;
 }
 
-// recv gives no room for control data: descriptors that a liar sends along are dropped by the
-// kernel. MSG_TRUNC makes a packet that is too long show its length.
-int Connection::receive(protocol::Reply& reply) const {
-  const auto size =
-      bounded(SO_RCVTIMEO, [&] { return real::recv(fd_, &reply, sizeof reply, MSG_TRUNC); });
+// There is room for as many descriptors as are expected, one or none: what a liar sends along
+// beyond that is dropped by the kernel, and the one is not believed. MSG_TRUNC makes a packet that
+// is too long show its length.
+ssize_t receive_packet(int fd, protocol::Reply& reply, int* received) {
+  alignas(cmsghdr) char control[CMSG_LEN(sizeof(int))] = {};
+  iovec part = {.iov_base = &reply, .iov_len = sizeof reply};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof control;
+  const ssize_t size = real::recvmsg(fd, &header, MSG_TRUNC | MSG_CMSG_CLOEXEC);
+  const cmsghdr* rights = size >= 0 ? CMSG_FIRSTHDR(&header) : nullptr;
+  if (rights && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS &&
+      rights->cmsg_len == CMSG_LEN(sizeof *received))
+    memcpy(received, CMSG_DATA(rights), sizeof *received);
+  if (*received >= 0 && (header.msg_flags & MSG_CTRUNC)) {
+    close(*received);
+    *received = -1;
+  }
+  return size;
+}
+
+int Connection::receive(protocol::Reply& reply, int* received) const {
+  const auto size = bounded(SO_RCVTIMEO, [&] {
+    return received ? receive_packet(fd_, reply, received)
+                    : real::recv(fd_, &reply, sizeof reply, MSG_TRUNC);
+  });
   if (size < 0) return errno;
   if (size == 0) return ECONNRESET;
   if (!well_formed(reply, size)) return EPROTO;
@@ -147,16 +170,38 @@ int exchange(const Connection& connection, const void* message, size_t size, int
   return connection.send(message, size, fd);
 }
 
+bool is_patient() {
+  return process.settings.fallback == Fallback::Fail ||
+         now() >= impatient_until.load(std::memory_order_relaxed);
+}
+
+void note_silence(int error) {
+  if (error == ETIMEDOUT) impatient_until.store(now() + kImpatientFor, std::memory_order_relaxed);
+}
+
 }  // namespace
 
 int ask(const void* message, size_t size, int fd, protocol::Reply& reply) {
-  const bool patient = process.settings.fallback == Fallback::Fail ||
-                       now() >= impatient_until.load(std::memory_order_relaxed);
+  const bool patient = is_patient();
   const Connection connection(patient);
   int error = exchange(connection, message, size, fd);
-  if (error == 0) error = patient ? connection.receive(reply) : ETIMEDOUT;
-  if (error == ETIMEDOUT && patient)
-    impatient_until.store(now() + kImpatientFor, std::memory_order_relaxed);
+  if (error == 0) error = patient ? connection.receive(reply, nullptr) : ETIMEDOUT;
+  if (patient) note_silence(error);
+  return error;
+}
+
+int ask_for_socket(const void* message, size_t size, int fd, protocol::Reply& reply,
+                   int& received) {
+  received = -1;
+  if (!is_patient()) return ETIMEDOUT;
+  const Connection connection(true);
+  int error = exchange(connection, message, size, fd);
+  if (error == 0) error = connection.receive(reply, &received);
+  if (error != 0 && received >= 0) {
+    close(received);
+    received = -1;
+  }
+  note_silence(error);
   return error;
 }
 

@@ -14,6 +14,10 @@ namespace subset::shim {
 // A message that was sent but not answered in time stays with the daemon, which will act on it.
 int ask(const void* message, size_t size, int fd, protocol::Reply& reply);
 
+// The same of a message that is answered by a descriptor, close-on-exec: -1 where none came, also
+// with a good reply. Nothing is asked of a daemon that does not answer in time.
+int ask_for_socket(const void* message, size_t size, int fd, protocol::Reply& reply, int& received);
+
 // Is a daemon there? If it knows nothing of this socket yet it says so.
 bool daemon_answers(int fd);
 

@@ -13,27 +13,23 @@
 #include "shim/log.h"
 #include "shim/process.h"
 #include "shim/real.h"
+#include "shim/reclaim.h"
 #include "shim/spread.h"
 
 namespace subset::shim {
 namespace {
 
-protocol::Register registration(const Wish& wish) {
+// A parent's UDP socket goes out of the group when its workers have joined, with all it holds:
+// there is nothing to give to a next process.
+Vacancy vacancy_of(const Socket& socket) {
   const Settings& settings = process.settings;
-  protocol::Register message;
-  message.lineage = process.lineage;
-  message.total = wish.total;
-  message.instance = wish.instance;
-  message.weight = settings.weight;
-  message.mode = static_cast<uint8_t>(settings.mode);
-  message.vacancy = static_cast<uint8_t>(settings.vacancy);
-  message.conflict = static_cast<uint8_t>(settings.conflict);
-  if (settings.elastic && !wish.declared) message.flags |= protocol::kElastic;
-  if (settings.mode_given) message.flags |= protocol::kModeGiven;
-  if (settings.vacancy_given) message.flags |= protocol::kVacancyGiven;
-  if (settings.weight_given) message.flags |= protocol::kWeightGiven;
-  if (settings.fallback == Fallback::Fail) message.flags |= protocol::kMustJoin;
-  return message;
+  if (settings.vacancy != Vacancy::Hold || !socket.udp() || !(settings.spread & kSpreadFork))
+    return settings.vacancy;
+  static constinit std::atomic<bool> warned{false};
+  if (!warned.exchange(true, std::memory_order_relaxed))
+    Line(LogLevel::Warn) << "SUBSET_VACANCY=hold: UDP sockets that are spread over forked workers "
+                            "are not held";
+  return Vacancy::Spread;
 }
 
 // The daemon's answers that the program has to hear of. Any other error means that daemon and shim
@@ -85,6 +81,30 @@ int enter_without_daemon(int fd, const Socket& socket, const Endpoint& endpoint,
 
 }  // namespace
 
+protocol::Register registration(const Socket& socket, const Wish& wish) {
+  const Settings& settings = process.settings;
+  protocol::Register message;
+  message.lineage = process.lineage;
+  message.total = wish.total;
+  message.instance = wish.instance;
+  message.weight = settings.weight;
+  message.mode = static_cast<uint8_t>(settings.mode);
+  message.vacancy = static_cast<uint8_t>(vacancy_of(socket));
+  message.conflict = static_cast<uint8_t>(settings.conflict);
+  if (settings.elastic && !wish.declared) message.flags |= protocol::kElastic;
+  if (settings.mode_given) message.flags |= protocol::kModeGiven;
+  if (settings.vacancy_given) message.flags |= protocol::kVacancyGiven;
+  if (settings.weight_given) message.flags |= protocol::kWeightGiven;
+  if (settings.fallback == Fallback::Fail) message.flags |= protocol::kMustJoin;
+  return message;
+}
+
+void accept_reply(const Socket& socket, const Endpoint& endpoint, const Wish& wish,
+                  const protocol::Reply& reply) {
+  log_joined(socket, endpoint, reply);
+  become_member(socket, endpoint, wish, reply.instance, reply.total);
+}
+
 // What the socket said itself counts, also that it wants to be in no subset; only then does the
 // environment speak.
 bool find_wish(const Socket& socket, const Endpoint& endpoint, Wish& wish) {
@@ -121,7 +141,7 @@ void share_port(int fd) {
 }
 
 int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish) {
-  const protocol::Register message = registration(wish);
+  const protocol::Register message = registration(socket, wish);
   protocol::Reply reply;
   if (const int error = ask(&message, sizeof message, fd, reply))
     return enter_without_daemon(fd, socket, endpoint, wish, {.error = error});
@@ -134,9 +154,14 @@ int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wi
     return enter_without_daemon(
         fd, socket, endpoint, wish,
         {.error = reply.error != 0 ? reply.error : EPROTO, .text = reply.text});
-  log_joined(socket, endpoint, reply);
-  become_member(socket, endpoint, wish, reply.instance, reply.total);
+  accept_reply(socket, endpoint, wish, reply);
   return 0;
+}
+
+// A listener that is put off is asked for when it is used.
+bool reclaims_at_bind(const Socket& socket) {
+  return process.settings.vacancy == Vacancy::Hold &&
+         (socket.udp() || !(process.settings.spread & kSpreadFork));
 }
 
 int bind_and_join(int fd, const sockaddr* address, socklen_t length) {
@@ -148,6 +173,10 @@ int bind_and_join(int fd, const sockaddr* address, socklen_t length) {
     return real::bind(fd, address, length);
   if (!settings_accepted()) return -1;
   share_port(fd);
+  if (reclaims_at_bind(socket)) {
+    const Reclaimed held = reclaim(fd, socket, endpoint, wish);
+    if (held != Reclaimed::No) return held == Reclaimed::Yes ? 0 : -1;
+  }
   if (real::bind(fd, address, length) != 0) return -1;
   if (!socket.udp()) return 0;
   if (enter(fd, socket, endpoint, wish) != 0) return -1;

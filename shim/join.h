@@ -26,6 +26,13 @@ int listen_and_join(int fd, int backlog);
 // kernel's hash has to do.
 int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish);
 
+// What is said to the daemon of it.
+protocol::Register registration(const Socket& socket, const Wish& wish);
+
+// The daemon has made the socket a member: says so, and remembers it.
+void accept_reply(const Socket& socket, const Endpoint& endpoint, const Wish& wish,
+                  const protocol::Reply& reply);
+
 // What a socket at this address asks for; false where it is to be in no subset.
 bool find_wish(const Socket& socket, const Endpoint& endpoint, Wish& wish);
 

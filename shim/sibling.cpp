@@ -153,13 +153,9 @@ void copy_buffer(int from, int to, int name, int forced) {
   if (int_option(to, name) < 2 * size) real::setsockopt(to, SOL_SOCKET, forced, &size, sizeof size);
 }
 
-void copy_buffers(int from, int to) {
-  constexpr int kSend = 1;
-  constexpr int kReceive = 2;
-  const int locked = int_option(from, SO_BUF_LOCK);
-  if (locked & kSend) copy_buffer(from, to, SO_SNDBUF, SO_SNDBUFFORCE);
-  if (locked & kReceive) copy_buffer(from, to, SO_RCVBUF, SO_RCVBUFFORCE);
-}
+// The bits of SO_BUF_LOCK.
+constexpr int kSendLock = 1;
+constexpr int kReceiveLock = 2;
 
 // The kernel lets sockets share a port only if they have one owner, which is whoever called
 // socket(). A UDP socket of another owner may even be bound, if both have SO_REUSEADDR: in a group
@@ -186,14 +182,20 @@ void close_keeping_errno(int fd) {
 
 }  // namespace
 
+void copy_options(int from, int to) {
+  for (const Option& option : kOptions) copy_option(from, to, option);
+  if (int_option(from, SO_BUF_LOCK) & kSendLock) copy_buffer(from, to, SO_SNDBUF, SO_SNDBUFFORCE);
+}
+
 int make_sibling(int fd, const Socket& socket) {
   const int type = socket.udp() ? SOCK_DGRAM : SOCK_STREAM;
   const int sibling = ::socket(socket.family, type | SOCK_CLOEXEC, socket.protocol);
   if (sibling < 0) return -1;
   if (copy_owner(fd, sibling)) {
     share_port(sibling);
-    for (const Option& option : kOptions) copy_option(fd, sibling, option);
-    copy_buffers(fd, sibling);
+    copy_options(fd, sibling);
+    if (int_option(fd, SO_BUF_LOCK) & kReceiveLock)
+      copy_buffer(fd, sibling, SO_RCVBUF, SO_RCVBUFFORCE);
     if (bind_like(fd, sibling)) return sibling;
   }
   close_keeping_errno(sibling);

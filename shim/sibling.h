@@ -17,6 +17,10 @@ int make_sibling(int fd, const Socket& socket);
 // is there, who alone could make something of it.
 int form_group(int fd, const Socket& socket);
 
+// Makes the options of `to` those of `from`, as far as the kernel tells and takes them; of the
+// buffers the send buffer, where the application has set it.
+void copy_options(int from, int to);
+
 // Puts `sibling` behind the number `fd`, in one step for all threads, and closes its own number.
 bool put_in_place(int sibling, int fd);
 

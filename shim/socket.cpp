@@ -61,6 +61,7 @@ bool parse_endpoint(const sockaddr* address, socklen_t length, int family, Endpo
     if (in6.sin6_family != AF_INET6) return false;
     memcpy(endpoint.address, &in6.sin6_addr, sizeof in6.sin6_addr);
     endpoint.port = ntohs(in6.sin6_port);
+    endpoint.scope = in6.sin6_scope_id;
   }
   endpoint.family = static_cast<uint8_t>(family);
   return true;

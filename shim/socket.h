@@ -24,6 +24,7 @@ struct Endpoint {
   uint8_t family = 0;
   uint8_t address[16] = {};  // network order, 4 or 16 bytes
   uint16_t port = 0;         // host order; 0: not bound, or to be chosen by the kernel
+  uint32_t scope = 0;        // sin6_scope_id
 
   bool any_address() const;
 };

@@ -15,6 +15,7 @@
 #include "shim/log.h"
 #include "shim/process.h"
 #include "shim/real.h"
+#include "shim/reclaim.h"
 #include "shim/sibling.h"
 
 namespace subset::shim {
@@ -85,6 +86,12 @@ void join_by_sibling(int fd, const Endpoint& endpoint, const Socket& socket, con
   put_in_place(sibling, fd);
 }
 
+// A worker of a server that has gone may have left its listener.
+bool takes_held(int fd, Socket& socket, const Endpoint& endpoint, const Wish& wish) {
+  return process.settings.vacancy == Vacancy::Hold &&
+         reclaim(fd, socket, endpoint, wish) == Reclaimed::Yes;
+}
+
 // What TCP_INFO says of a listener: sk_max_ack_backlog.
 int backlog_of(int fd) {
   tcp_info info{};
@@ -99,7 +106,8 @@ int listen_at_first_use(int fd, Socket& socket, const Deferred& deferred) {
   const bool listening = live(fd, socket, endpoint);
   const int backlog = listening ? backlog_of(fd) : deferred.backlog;
   if (!find_listener_wish(fd, socket, endpoint, wish)) return real::listen(fd, backlog);
-  if (deferred.generation != own_generation()) replace_by_sibling(fd, socket, wish);
+  if (!takes_held(fd, socket, endpoint, wish) && deferred.generation != own_generation())
+    replace_by_sibling(fd, socket, wish);
   return listen_and_enter(fd, socket, endpoint, wish, backlog);
 }
 
@@ -111,6 +119,7 @@ int receive_at_first_use(int fd, const Socket& socket, const Deferred& deferred)
   if (deferred.generation == own_generation() || connected(fd) ||
       !find_wish(socket, endpoint, wish))
     return 0;
+  if (Socket held = socket; !forked && takes_held(fd, held, endpoint, wish)) return 0;
   if (forked && !daemon_answers(fd))
     Line(LogLevel::Warn) << "no daemon: forked workers share their parent's UDP socket";
   else

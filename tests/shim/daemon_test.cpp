@@ -205,7 +205,7 @@ TEST_CASE("replies that are no replies") {
   check_useless(send_bytes(&good, sizeof good - 1), reason);
   check_useless(send_bytes(&good, sizeof good.header), reason);
   check_useless(send_wrong([](Reply& reply) { reply.header.magic ^= 1; }), reason);
-  check_useless(send_wrong([](Reply& reply) { reply.header.version = 2; }), reason);
+  check_useless(send_wrong([](Reply& reply) { ++reply.header.version; }), reason);
   check_useless(send_wrong([](Reply& reply) { reply.header.kind = Kind::Event; }), reason);
   check_useless(send_wrong([](Reply& reply) { reply.header.size -= 1; }), reason);
   check_useless(send_wrong([](Reply& reply) { reply.error = -1; }), reason);

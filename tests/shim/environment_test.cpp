@@ -25,7 +25,7 @@ TEST_CASE("the environment makes a UDP bind join") {
   const Result result = preload({"udp4", "bind,127.0.0.1," + free_port(), "reuseport?"},
                                 with(daemon, {{"SUBSET", "3/8"},
                                               {"SUBSET_MODE", "cpu"},
-                                              {"SUBSET_VACANCY", "hold"},
+                                              {"SUBSET_VACANCY", "refuse"},
                                               {"SUBSET_CONFLICT", "refuse"},
                                               {"SUBSET_WEIGHT", "7"},
                                               {"SUBSET_FALLBACK", "fail"},
@@ -45,7 +45,7 @@ TEST_CASE("the environment makes a UDP bind join") {
   CHECK(seen.registration.instance == 3);
   CHECK(seen.registration.weight == 7);
   CHECK(seen.registration.mode == static_cast<uint8_t>(subset::Mode::Cpu));
-  CHECK(seen.registration.vacancy == static_cast<uint8_t>(subset::Vacancy::Hold));
+  CHECK(seen.registration.vacancy == static_cast<uint8_t>(subset::Vacancy::Refuse));
   CHECK(seen.registration.conflict == static_cast<uint8_t>(subset::Conflict::Refuse));
   CHECK(seen.registration.flags == (subset::protocol::kModeGiven | subset::protocol::kVacancyGiven |
                                     subset::protocol::kWeightGiven | subset::protocol::kMustJoin));
