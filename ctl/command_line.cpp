@@ -168,6 +168,8 @@ constexpr ChangeWord kChangeWords[] = {
     {"activate", protocol::Verb::Activate, false, nullptr,
      "switch to the pending generation, complete or not"},
     {"abandon", protocol::Verb::Abandon, false, nullptr, "drop the pending generation"},
+    {"release", protocol::Verb::Release, true, nullptr,
+     "close what is held of an instance whose server is away"},
 };
 
 void add_changes(CLI::App& top, Parsed& parsed) {

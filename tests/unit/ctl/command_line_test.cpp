@@ -94,6 +94,10 @@ TEST_CASE("the commands that change") {
   CHECK(parsed<ChangeCommand>("mode g least").instance == subset::protocol::Change::kAll);
   CHECK(parsed<ChangeCommand>("activate g").verb == Verb::Activate);
   CHECK(parsed<ChangeCommand>("abandon g --socket /s").socket == "/s");
+  auto release = parsed<ChangeCommand>("release udp 3");
+  CHECK(release.verb == Verb::Release);
+  CHECK(release.instance == 3);
+  CHECK(parsed<ChangeCommand>("release udp all").instance == subset::protocol::Change::kAll);
 }
 
 TEST_CASE("bad input is one line that says what to do, and status 2") {
@@ -173,7 +177,7 @@ TEST_CASE("help and version") {
   Saying help = said("--help");
   CHECK(help.status == 0);
   for (const char* name : {"run", "exec", "status", "top", "events", "check", "drain", "resume",
-                           "weight", "mode", "activate", "abandon"}) {
+                           "weight", "mode", "activate", "abandon", "release"}) {
     CAPTURE(name);
     CHECK(help.text.find(std::string("  ") + name) != std::string::npos);
     Saying own = said(std::string(name) + " --help");
