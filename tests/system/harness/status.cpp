@@ -62,6 +62,7 @@ MemberStatus parse_member(const Json& json) {
   json.at("selected").get_to(member.selected);
   json.at("migrated").get_to(member.migrated);
   json.at("queue_bytes").get_to(member.queue_bytes);
+  json.at("queue_limit_bytes").get_to(member.queue_limit_bytes);
   json.at("drops").get_to(member.drops);
   json.at("backlog").get_to(member.backlog);
   json.at("backlog_limit").get_to(member.backlog_limit);

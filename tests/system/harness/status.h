@@ -22,6 +22,7 @@ struct MemberStatus {
   uint64_t selected = 0;
   uint64_t migrated = 0;
   uint64_t queue_bytes = 0;
+  uint64_t queue_limit_bytes = 0;
   uint64_t drops = 0;
   uint32_t backlog = 0;
   uint32_t backlog_limit = 0;
