@@ -119,6 +119,8 @@ struct Steering::Parts {
   Result<void> name_stage();
   Result<void> grow(const Shape& shape);
   Result<void> add_slot_maps(uint32_t new_slots);
+  void unpin_outgrown() const;
+  Result<void> find_slot_maps();
   Result<void> find_program();
   Result<Skeleton> open(const Shape& wanted) const;
   void specialise(steer_bpf& opened, const Shape& wanted) const;
@@ -188,6 +190,11 @@ Result<void> Steering::Parts::make_maps(const Shape& wanted) {
   return add_slot_maps(first_slots);
 }
 
+// Once the second record is there, nobody reads the first one's maps again.
+void Steering::Parts::unpin_outgrown() const {
+  for (const char* name : {"slot_counters-0", "record-0"}) unlink((dir + "/" + name).c_str());
+}
+
 // A second array, once, with much room. The counters of the first map stay where they are and are
 // added to the new ones': copying them would lose what is counted meanwhile.
 Result<void> Steering::Parts::grow(const Shape& wanted) {
@@ -199,7 +206,9 @@ Result<void> Steering::Parts::grow(const Shape& wanted) {
   if (!array) return fail(array.error(), "grow");
   if (auto done = pin(array->get(), dir + "/more_members"); !done) return done;
   more_members = std::move(*array);
-  return add_slot_maps(wanted_slots);
+  if (auto done = add_slot_maps(wanted_slots); !done) return done;
+  unpin_outgrown();
+  return {};
 }
 
 Result<std::unique_ptr<Steering>> Steering::create(const Pins& pins, const Watch& watch,
@@ -255,6 +264,37 @@ Result<void> Steering::Parts::find_program() {
   return fail(ENOENT, "no program is in force");
 }
 
+// A group has grown when its second record is there: that is pinned last. A daemon that was killed
+// before it left parts that hold nothing, one that was killed after it the outgrown ones.
+Result<void> Steering::Parts::find_slot_maps() {
+  const bool grown = access((dir + "/record-1").c_str(), F_OK) == 0;
+  const std::string suffix = grown ? "-1" : "-0";
+  if (grown) unpin_outgrown();
+  for (uint32_t number = 0; number <= (grown ? 1u : 0u); number++) {
+    auto count = get_pin(dir + "/counts-" + std::to_string(number));
+    if (!count) return tl::unexpected(count.error());
+    counts.push_back(std::move(*count));
+  }
+  struct {
+    std::string name;
+    Fd* fd;
+  } const latest[] = {{"slot_counters" + suffix, &slot_counters}, {"record" + suffix, &record}};
+  for (const auto& [name, fd] : latest) {
+    auto found = get_pin(dir + "/" + name);
+    if (!found) return tl::unexpected(found.error());
+    *fd = std::move(*found);
+  }
+  if (!grown) {
+    for (const char* name : {"more_members", "counts-1", "slot_counters-1"})
+      unlink((dir + "/" + name).c_str());
+    return {};
+  }
+  auto more = get_pin(dir + "/more_members");
+  if (!more) return tl::unexpected(more.error());
+  more_members = std::move(*more);
+  return {};
+}
+
 Result<std::unique_ptr<Steering>> Steering::adopt(const Pins& pins, const Watch& watch,
                                                   uint64_t serial) {
   std::unique_ptr<Steering> steering(new Steering);
@@ -273,31 +313,7 @@ Result<std::unique_ptr<Steering>> Steering::adopt(const Pins& pins, const Watch&
     *fd = std::move(*found);
   }
   if (auto named = parts.name_stage(); !named) return fail(named.error(), "adopt");
-  // A daemon killed while it grew the group may have left counts without the rest: the highest
-  // number that has all three counts.
-  for (uint32_t number = 0;; number++) {
-    const std::string suffix = "-" + std::to_string(number);
-    auto count = get_pin(parts.dir + "/counts" + suffix);
-    auto counter = get_pin(parts.dir + "/slot_counters" + suffix);
-    auto record = get_pin(parts.dir + "/record" + suffix);
-    for (const auto* found : {&count, &counter, &record}) {
-      if (!*found && found->error().code != ENOENT) return fail(found->error(), "adopt");
-    }
-    if (!count || !counter || !record) break;
-    parts.counts.push_back(std::move(*count));
-    parts.slot_counters = std::move(*counter);
-    parts.record = std::move(*record);
-  }
-  if (parts.counts.empty()) return fail(ENOENT, "adopt: " + parts.dir + " lacks counts");
-  if (parts.counts.size() == 1) {
-    // It has not grown; a daemon that was killed while it did has left parts that hold nothing.
-    for (const char* name : {"more_members", "counts-1", "slot_counters-1", "record-1"})
-      unlink((parts.dir + "/" + name).c_str());
-  } else {
-    auto more = get_pin(parts.dir + "/more_members");
-    if (!more) return fail(more.error(), "adopt");
-    parts.more_members = std::move(*more);
-  }
+  if (auto found = parts.find_slot_maps(); !found) return fail(found.error(), "adopt");
   auto first = info_of(parts.members.get());
   auto all = info_of(parts.slot_counters.get());
   if (!first) return fail(first.error(), "adopt");

@@ -55,11 +55,15 @@ DaemonProcess::~DaemonProcess() {
   fs::remove_all(pins_, ignored);
 }
 
-void DaemonProcess::start() {
+void DaemonProcess::spawn() {
   process_.emplace(
       machine_, Command{.argv = {built("daemon/subsetd"), "--config", config_, "--socket", socket_,
                                  "--pin-dir", pins_, "--http", http_},
                         .listener = listener_ ? listener_.get() : -1});
+}
+
+void DaemonProcess::start() {
+  spawn();
   std::string failure = "it does not listen";
   bool serves = false;
   try {

@@ -28,6 +28,8 @@ class DaemonProcess {
   ~DaemonProcess();
 
   void start();
+  // The same without waiting: it may not be there yet, or fail.
+  void spawn();
   void kill9();
   // As a service manager stops it; gives back its exit status.
   int stop();
