@@ -122,6 +122,13 @@ struct subset_kernel_group {
 	__u32 padding;
 };
 
+/* A question about one socket of the daemon's, and the answer. */
+struct subset_look {
+	__u32 descriptor;
+	__u32 padding;
+	struct subset_kernel_group kernel_group;
+};
+
 /* One record of the socket iterator. */
 struct subset_sample {
 	__u64 cookie;

@@ -119,6 +119,7 @@ typedef struct {
 
 struct file {
 	file_ref_t f_ref; /* from 6.13 on: one less than there are */
+	void *private_data;
 };
 
 struct file___before_6_13 {
@@ -134,7 +135,17 @@ struct pid {
 	struct upid numbers[1]; /* one a PID namespace, the outermost first */
 };
 
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
 struct task_struct {
+	struct files_struct *files;
 	struct pid *thread_pid;
 	struct task_struct *group_leader;
 	char comm[16];
@@ -170,14 +181,6 @@ struct {
 	__type(key, int);
 	__type(value, struct subset_tag);
 } tags SEC(".maps");
-
-/* Sockets that the daemon wants to know of before they are tagged; each for a moment. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, __u32);
-} looked_at SEC(".maps");
 
 /* On listeners; an accepted socket gets a copy when it is made. */
 struct {
@@ -277,14 +280,6 @@ static __always_inline void describe_group(struct sock *sk, struct subset_kernel
 	}
 }
 
-static __always_inline void write_group(struct seq_file *seq, struct sock *sk)
-{
-	struct subset_kernel_group group = {};
-
-	describe_group(sk, &group);
-	bpf_seq_write(seq, &group, sizeof(group));
-}
-
 /* How many keep the socket open. The kernel closes it when none does; whoever keeps a duplicate sees
  * here that nobody else has one any more. */
 static __always_inline __u32 references_of(struct sock *sk)
@@ -348,22 +343,23 @@ int sample_descriptors(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
-/* One socket, as it says itself; of the daemon's own where the iterator above is not allowed. */
-SEC("iter/bpf_sk_storage_map")
-int look_at_socket(struct bpf_iter__bpf_sk_storage_map *ctx)
+/* One socket, by its descriptor in the process that runs this: the daemon, which knows that it is
+ * one, has one thread and closes nothing meanwhile. An iterator would go over all descriptors for it. */
+SEC("syscall")
+int look_at_socket(struct subset_look *look)
 {
-	if (ctx->sk && ctx->value)
-		write_group(ctx->meta->seq, ctx->sk);
-	return 0;
-}
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files = BPF_CORE_READ(table, fd);
+	struct socket *socket;
+	struct file *file = NULL;
 
-SEC("iter/task_file")
-int look_at_descriptors(struct bpf_iter__task_file *ctx)
-{
-	struct sock *sk = sock_of(ctx->file);
-
-	if (sk && bpf_sk_storage_get(&looked_at, sk, 0, 0))
-		write_group(ctx->meta->seq, sk);
+	if (look->descriptor >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	bpf_probe_read_kernel(&file, sizeof(file), files + look->descriptor);
+	socket = file ? BPF_CORE_READ(file, private_data) : NULL;
+	if (socket)
+		describe_group(BPF_CORE_READ(socket, sk), &look->kernel_group);
 	return 0;
 }
 

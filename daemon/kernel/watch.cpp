@@ -93,23 +93,10 @@ Result<Link> attach_to_descriptors(const bpf_program* program) {
   return link;
 }
 
-// All descriptors of this process, or where the kernel is older than 6.1, of the whole machine.
-Result<Link> attach_to_own_descriptors(const bpf_program* program) {
-  bpf_iter_link_info info{};
-  info.task.pid = static_cast<__u32>(getpid());
-  LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof info);
-  Link link(bpf_program__attach_iter(program, &options));
-  if (!link) return fail_errno(std::string("attach ") + bpf_program__name(program));
-  return link;
-}
-
 // A kernel that is locked down may refuse iterators over the values of maps.
-void choose_iterators(watch_bpf& skeleton, bool direct) {
-  const auto& programs = skeleton.progs;
-  for (bpf_program* program : {programs.look_at_socket, programs.sample_sockets})
-    bpf_program__set_autoload(program, direct);
-  for (bpf_program* program : {programs.look_at_descriptors, programs.sample_descriptors})
-    bpf_program__set_autoload(program, !direct);
+void choose_iterator(watch_bpf& skeleton, bool direct) {
+  bpf_program__set_autoload(skeleton.progs.sample_sockets, direct);
+  bpf_program__set_autoload(skeleton.progs.sample_descriptors, !direct);
 }
 
 // Runs an iterator once and takes its records.
@@ -140,7 +127,6 @@ Result<std::vector<T>> records_of(bpf_link* iterator) {
 struct Watch::Parts {
   Skeleton skeleton;
   std::vector<Link> counting;
-  Link looker;
   Link sampler;
   Link finder;
   CounterPages counters;
@@ -157,7 +143,7 @@ Result<std::unique_ptr<Watch>> Watch::open(const Pins& pins) {
   if (!parts->skeleton) return fail_errno("open the watching programs");
   watch_bpf& skeleton = *parts->skeleton;
   const bool direct = iterates_storage();
-  choose_iterators(skeleton, direct);
+  choose_iterator(skeleton, direct);
   if (auto set = pin_maps(skeleton, pins.root()); !set) return fail(set.error(), "watch");
   if (auto loaded = checked(watch_bpf__load(&skeleton), "load the watching programs"); !loaded)
     return fail(loaded.error(), "watch");
@@ -169,10 +155,6 @@ Result<std::unique_ptr<Watch>> Watch::open(const Pins& pins) {
     if (!link) return fail(link.error(), "watch");
     parts->counting.push_back(std::move(*link));
   }
-  auto looker = direct ? attach_to_sockets_in(maps.looked_at, programs.look_at_socket)
-                       : attach_to_own_descriptors(programs.look_at_descriptors);
-  if (!looker) return fail(looker.error(), "watch");
-  parts->looker = std::move(*looker);
   auto sampler = direct ? attach_to_sockets_in(maps.tags, programs.sample_sockets)
                         : attach_to_descriptors(programs.sample_descriptors);
   if (!sampler) return fail(sampler.error(), "watch");
@@ -227,16 +209,13 @@ Result<void> Watch::untag(int socket) {
 }
 
 Result<subset_kernel_group> Watch::look_at(int socket) const {
-  const int map = bpf_map__fd(parts_->skeleton->maps.looked_at);
-  const uint32_t one = 1;
-  if (auto set = checked(bpf_map_update_elem(map, &socket, &one, BPF_ANY), "look at the socket");
-      !set)
-    return tl::unexpected(set.error());
-  auto records = records_of<subset_kernel_group>(parts_->looker.get());
-  bpf_map_delete_elem(map, &socket);
-  if (!records) return tl::unexpected(records.error());
-  if (records->empty()) return fail(ENOENT, "the socket to look at is gone");
-  return records->front();
+  subset_look look{};
+  look.descriptor = static_cast<uint32_t>(socket);
+  LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &look, .ctx_size_in = sizeof look);
+  const int program = bpf_program__fd(parts_->skeleton->progs.look_at_socket);
+  if (auto run = checked(bpf_prog_test_run_opts(program, &options), "look at the socket"); !run)
+    return tl::unexpected(run.error());
+  return look.kernel_group;
 }
 
 Result<std::vector<subset_sample>> Watch::sample() const {

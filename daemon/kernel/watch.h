@@ -32,7 +32,7 @@ class Watch {
   Result<void> tag(int socket, const subset_tag& tag);
   Result<void> untag(int socket);
 
-  // What the kernel has made of one socket, tagged or not: about 10 µs.
+  // What the kernel has made of one socket of this process, tagged or not: about 2 µs.
   Result<subset_kernel_group> look_at(int socket) const;
 
   // All tagged sockets of the machine, in all network namespaces, each once. About 1 µs a socket;

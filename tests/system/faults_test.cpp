@@ -389,6 +389,13 @@ class Truth {
   size_t groups() const { return daemon_.status().groups.size(); }
 
  private:
+  // Seen, or loaded after the last look at the daemon that was killed: then a map of it was seen.
+  bool is_ours(uint32_t id, const Object& program) const {
+    return programs_seen_.contains(id) || std::ranges::any_of(program.maps, [&](uint32_t map) {
+             return maps_seen_.contains(map);
+           });
+  }
+
   std::string leftover(size_t groups) {
     const auto held_programs = ids_held(daemon_.pid(), "prog_id");
     const auto held_maps = ids_held(daemon_.pid(), "map_id");
@@ -397,12 +404,11 @@ class Truth {
     std::string left;
     size_t attached = 0;
     std::set<uint32_t> used;
-    for (const uint32_t id : programs_seen_) {
-      const auto there = programs.find(id);
-      if (there == programs.end() || held_programs.contains(id)) continue;
-      if (there->second.name != "enter") left += " program " + there->second.name;
-      if (there->second.name == "enter") attached++;
-      used.insert(there->second.maps.begin(), there->second.maps.end());
+    for (const auto& [id, program] : programs) {
+      if (!is_ours(id, program) || held_programs.contains(id)) continue;
+      if (program.name != "enter") left += " program " + program.name;
+      if (program.name == "enter") attached++;
+      used.insert(program.maps.begin(), program.maps.end());
     }
     if (attached > groups) left += " " + std::to_string(attached) + " programs enter";
     for (const uint32_t id : maps_seen_) {
