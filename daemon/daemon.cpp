@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -59,9 +60,16 @@ Result<control::Listener> open_listener(DaemonOptions& options) {
   return control::Listener::at_path(options.socket_path, {*group, options.socket_mode});
 }
 
+// By what the file says, since it may be a service manager that made it.
+bool open_to_everybody(const DaemonOptions& options) {
+  struct stat file {};
+  return options.socket_group.empty() && stat(options.socket_path.c_str(), &file) == 0 &&
+         (file.st_mode & 0777) == control::Access().mode;
+}
+
 // Where the path is not everybody's, neither is the name.
 void open_name(const DaemonOptions& options, control::Server& server) {
-  if (options.socket_mode != control::Access().mode || !options.socket_group.empty()) return;
+  if (!open_to_everybody(options)) return;
   auto named = control::Listener::by_name(options.socket_path);
   if (named)
     server.listen_also(std::move(*named));

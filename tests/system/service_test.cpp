@@ -78,6 +78,11 @@ class Notifications {
   Fd socket_;
 };
 
+// The second name of a control socket, which has no mode that would keep anybody out.
+bool has_abstract_name(const std::string& socket) {
+  return read_file("/proc/net/unix").find("@" + socket + "\n") != std::string::npos;
+}
+
 Command subsetd(const std::vector<std::string>& arguments) {
   Command command{.argv = {built("daemon/subsetd")}};
   command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
@@ -184,6 +189,18 @@ TEST_SUITE("system") {
     const Finished refused = run(machine, as_another);
     CHECK(refused.status == 1);
     CHECK(lines_with(refused.err, "may not connect").size() == 1);
+    CHECK(!has_abstract_name(daemon.socket()));
+  }
+
+  // There the socket unit says who may connect, and the daemon's configuration says nothing of it.
+  TEST_CASE("a control socket that a service manager restricts has no name for everybody") {
+    Machine machine;
+    DaemonProcess daemon(machine, DaemonProcess::Listener::Kept);
+    CHECK(has_abstract_name(daemon.socket()));
+    CHECK(daemon.stop() == 0);
+    fs::permissions(daemon.socket(), fs::perms{0660});
+    daemon.start();
+    CHECK(!has_abstract_name(daemon.socket()));
   }
 }
 
