@@ -77,6 +77,14 @@ void add_steering(CLI::App& app, Steering& steering, bool& force) {
   app.add_flag("--force", force, "start it even where LD_PRELOAD cannot reach it");
 }
 
+// The parser calls a subcommand by its name alone, which nobody can type.
+class FullNameFormatter : public CLI::Formatter {
+ public:
+  std::string make_usage(const CLI::App* app, std::string name) const override {
+    return CLI::Formatter::make_usage(app, app->get_parent() ? "subset " + name : name);
+  }
+};
+
 // The parser does not know that a command follows.
 class CommandFormatter : public CLI::Formatter {
  public:
@@ -190,6 +198,7 @@ std::unique_ptr<CLI::App> make_parser(Parsed& parsed) {
   auto app = std::make_unique<CLI::App>(
       "Several copies of a server share one address, each with its share of the traffic.",
       "subset");
+  app->formatter(std::make_shared<FullNameFormatter>());  // and its subcommands
   app->set_version_flag("--version", std::string("subset ") + SUBSET_VERSION);
   app->require_subcommand(0, 1);  // none is refused by us, in our words
   add_run(*app, parsed);

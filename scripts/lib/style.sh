@@ -34,3 +34,10 @@ shell_scripts() {
 check_shell() {
   cd "$root" && shell_scripts | xargs -r shellcheck -x
 }
+
+# mandoc's own judgement, and groff's, which is what Debian's man shows pages with.
+check_manuals() {
+  local pages
+  mapfile -t pages < <(tracked 'docs/*.[1-8]')
+  (cd "$root" && mandoc -T lint -W warning "${pages[@]}" && [[ -z $(groff -ww -mandoc -z "${pages[@]}" 2>&1 | tee /dev/stderr) ]])
+}

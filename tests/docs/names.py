@@ -248,7 +248,7 @@ def check_configuration():
     sections = "|".join({key.split(".")[0] for key in exist})
     for path in (*TEXTS, *MANUALS.values()):
         named = re.findall(rf"(?<![\w./-])((?:{sections})\.[a-z_]+)\b(?![/(])", path.read_text())
-        known(show(path), [name for name in named if not name.endswith((".cpp", ".h", ".c"))], exist)
+        known(show(path), [name for name in named if not name.endswith((".cpp", ".h", ".c", ".sh"))], exist)
         current = None
         for line in code_in(path):
             if header := re.match(r"\s*\[(\w+)\]", line):
