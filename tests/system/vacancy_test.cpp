@@ -16,6 +16,7 @@
 #include "tests/system/harness/tcp_server.h"
 #include "tests/system/harness/udp_flows.h"
 #include "tests/system/harness/udp_server.h"
+#include "tests/system/servers/address.h"
 
 namespace subset::test {
 namespace {
@@ -83,14 +84,14 @@ TEST_SUITE("system") {
                                         .address = kAddress,
                                         .environment = {{"SUBSET_VACANCY", "refuse"}},
                                         .arguments = {}});
-    visit(parse_address(kAddress), kConnections);
+    visit(Address(kAddress), kConnections);
     servers[kVictim].process().kill9();
     REQUIRE(
         eventually([&] { return daemon.status().group(kTcpGroup).active() == kInstances - 1; }));
     const GroupStatus before = daemon.status().group(kTcpGroup);
     uint32_t refused = 0;
     for (uint32_t i = 0; i < kConnections; i++) {
-      TcpClient client(parse_address(kAddress));
+      TcpClient client(Address(kAddress));
       const auto server = client.server();
       if (!server) ++refused;
       CHECK((server || client.error() == ECONNREFUSED));
