@@ -32,10 +32,10 @@ std::string bytes_text(const std::optional<uint64_t>& bytes) {
   return format_number(value < 100 ? "%.1f%s" : "%.0f%s", value, units[unit]);
 }
 
-std::string age_text(const std::string& since, std::time_t now) {
+std::string age_text(const MemberView& member, std::time_t now) {
   std::tm then{};
-  const char* end = strptime(since.c_str(), "%Y-%m-%dT%H:%M:%S", &then);
-  if (end == nullptr) return "-";
+  const char* end = strptime(member.since.c_str(), "%Y-%m-%dT%H:%M:%S", &then);
+  if (end == nullptr || member.vacant) return "-";
   std::time_t seconds = std::max<std::time_t>(0, now - timegm(&then));
   if (seconds < 60) return std::to_string(seconds) + "s";
   if (seconds < 3600) return std::to_string(seconds / 60) + "m";

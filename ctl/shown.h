@@ -22,8 +22,8 @@ std::string format_number(const char* format, double value, const char* unit);
 // 512, 13.0K, 208K: three digits are enough to see how full a queue is.
 std::string bytes_text(const std::optional<uint64_t>& bytes);
 
-// "5s", "3m", "2h", "9d" since an RFC 3339 time in UTC.
-std::string age_text(const std::string& since, std::time_t now);
+// "5s", "3m", "2h", "9d" since it became a member.
+std::string age_text(const MemberView& member, std::time_t now);
 
 Cell state_cell(const MemberView& member);
 

@@ -126,7 +126,7 @@ std::vector<Cell> member_row(const GroupView& group, const MemberView& member,
           queue_text(group, member),
           tcp ? shown(member.open_connections) : "-",
           {shown(member.drops), member.drops.value_or(0) > 0 ? Colour::Red : Colour::None},
-          age_text(member.since, now)};
+          age_text(member, now)};
 }
 
 std::string headline(const GroupView& group, bool colour) {

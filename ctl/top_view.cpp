@@ -106,7 +106,7 @@ Entry member_entry(const TopInput& input, const GroupView& group, const MemberVi
                  {tcp ? shown(member.open_connections) : "-"},
                  {shown(member.drops)},
                  drops_cell(drops),
-                 {age_text(member.since, input.now)}};
+                 {age_text(member, input.now)}};
   entry.rate = rate.value_or(0);
   entry.queue = full;
   entry.drops = drops.value_or(0);

@@ -153,7 +153,8 @@ TEST_SUITE("system") {
     CHECK(answers(machine, enter + "dig +short +tries=1 @127.0.0.1 -p 5300 any.name",
                   "192.0.2.1") == kQuestions);
     check_shares(daemon, pod_group()->id);
-    for (const MemberStatus& member : pod_group()->members) kill(*member.pid, SIGTERM);
+    const GroupStatus group = *pod_group();
+    for (const MemberStatus& member : group.members) kill(*member.pid, SIGTERM);
     CHECK(containers.wait().has_value());
   }
 }

@@ -54,7 +54,7 @@ TEST_CASE("the table") {
   INSTANCE  MEMBER  STATE   PID  COMMAND  CPUS  WEIGHT  SELECTED  SHARE     QUEUE  OPEN  DROPS  AGE
        0/3       0  active  123  dnsmasq  0-1      100         6  54.5%  512/208K     -      4   1h
        1/3       0  active  124  dnsmasq  0-1      100         5  45.5%    0/208K     -      0   1m
-       2/3       0  vacant    -  -        -        100         0   0.0%         -     -      0   1h
+       2/3       0  vacant    -  -        -        100         0   0.0%         -     -      0    -
   stranger pid 9 (od?d): not in the map
 
 tcp/[::1]:80  least  1/1 active  generation 1  imbalance -  home 0  alternative 0  kernel 0  refused 0
