@@ -91,7 +91,7 @@ TEST_SUITE("system") {
     const GroupStatus before = daemon.status().group(kTcpGroup);
     uint32_t refused = 0;
     for (uint32_t i = 0; i < kConnections; i++) {
-      TcpClient client(Address(kAddress));
+      TcpClient client{Address(kAddress)};
       const auto server = client.server();
       if (!server) ++refused;
       CHECK((server || client.error() == ECONNREFUSED));
