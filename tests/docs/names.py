@@ -119,6 +119,14 @@ def code_in(path):
     return "\n".join([*fenced, *indented, *quoted]).replace("\\\n", " ").splitlines()
 
 
+def check_quoted_options():
+    """An option that a text speaks of by itself: `--until-replaced`."""
+    exist = DAEMON | set().union(*COMMANDS.values())
+    of_others = {"network", "thunder-lock"}  # docker's, uwsgi's
+    for path in (ROOT / "README.md", ROOT / "docs/OPERATIONS.md", ROOT / "examples/README.md"):
+        known(show(path), re.findall(r"`--([a-z-]+)[^`]*`", path.read_text()), exist | of_others)
+
+
 def check_command_lines():
     for path in (*TEXTS, *SCRIPTS, *MANUALS.values()):
         for line in code_in(path):
@@ -293,7 +301,7 @@ def check_tests():
                 known(show(path), [name], exist)
 
 
-for check in (check_options, check_command_lines, check_variables, check_words, check_metrics, check_fields,
-              check_alerts, check_configuration, check_references, check_tests):
+for check in (check_options, check_quoted_options, check_command_lines, check_variables, check_words,
+              check_metrics, check_fields, check_alerts, check_configuration, check_references, check_tests):
     check()
 sys.exit("\n".join(dict.fromkeys(complaints)) or None)
