@@ -159,6 +159,8 @@ class Groups {
   void process_ended(int32_t pid);
   void watch_process(int32_t pid);
   void forget_empty(bool at_once);
+  void keep_pins();
+  Result<size_t> pin_again();
 
   Kept count_kept(uint32_t uid) const;
   std::string keep(const Group& group, const Claim& claim, int socket);
@@ -216,8 +218,10 @@ class Groups {
   Loop::Handle notices_;
   Loop::Handle sweeper_;
   Loop::Handle search_;
-  Loop::Handle rest_;          // of what has to settle
-  uint32_t settled_last_ = 0;  // the user whose group did
+  GroupSerial pins_kept_last_ = 0;  // the group whose pins were looked at last
+  std::string pins_lost_;           // why pins are missing; empty: none is
+  Loop::Handle rest_;               // of what has to settle
+  uint32_t settled_last_ = 0;       // the user whose group did
   Loop::Handle look_again_;
   bool settle_asked_ = false;
   bool looked_for_abandoned_ = false;  // in this round

@@ -14,7 +14,10 @@
 #include <charconv>
 #include <memory>
 
+#include <bpf/bpf.h>
+
 #include "bpf/layout.h"
+#include "daemon/kernel/bpf_call.h"
 
 namespace subset::kernel {
 namespace {
@@ -90,7 +93,36 @@ Result<Pins> Pins::lock(const std::string& dir) {
   if (!lock) return fail_errno("open " + dir);
   if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
     return fail(EBUSY, "another subsetd works on " + dir);
-  return Pins(dir + "/" + layout, std::move(lock));
+  return Pins(dir, dir + "/" + layout, std::move(lock));
+}
+
+// Mounting is out of the question by now: the daemon has given up what it takes.
+Result<void> Pins::keep_root() {
+  struct stat locked {};
+  struct stat there {};
+  const bool same = fstat(lock_.get(), &locked) == 0 && stat(dir_.c_str(), &there) == 0 &&
+                    locked.st_dev == there.st_dev && locked.st_ino == there.st_ino;
+  if (!same) {
+    if (auto made = make_dir(dir_); !made) return made;
+    if (!is_bpffs(dir_)) return fail(EPERM, dir_ + " is in no bpffs any more");
+    auto again = lock(dir_);
+    if (!again) return tl::unexpected(again.error());
+    lock_ = std::move(again->lock_);
+  }
+  return make_dir(root_);
+}
+
+Result<size_t> Pins::keep_all(const std::string& dir,
+                              const std::vector<std::pair<std::string, int>>& pinned) {
+  size_t made = 0;
+  for (const auto& [name, fd] : pinned) {
+    const std::string path = dir + "/" + name;
+    if (access(path.c_str(), F_OK) == 0) continue;
+    if (auto done = checked(bpf_obj_pin(fd, path.c_str()), "pin " + path); !done)
+      return tl::unexpected(done.error());
+    made++;
+  }
+  return made;
 }
 
 Result<Pins> Pins::open(const std::string& dir) {

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "daemon/base/fd.h"
@@ -29,17 +30,27 @@ class Pins {
   static Result<std::optional<Pins>> find(const std::string& dir);
 
   const std::string& root() const { return root_; }  // PIN-DIR/layout-1
+  // Is the directory there, and this one? Makes it again, and locks it, if somebody removed it:
+  // then what was in it has to be pinned again. Errors: EBUSY, another daemon has it by now; EPERM,
+  // the bpffs is gone; EROFS.
+  Result<void> keep_root();
+
   std::string group_dir(uint64_t serial) const;
   std::vector<uint64_t> group_serials() const;
 
   static Result<void> make_dir(const std::string& path);
+  // Pins those of these names and descriptors that are not there; how many that were.
+  static Result<size_t> keep_all(const std::string& dir,
+                                 const std::vector<std::pair<std::string, int>>& pinned);
   // Removes the pins in a directory, and the directory. What is gone already is no error.
   static Result<void> remove_dir(const std::string& path);
   static std::vector<std::string> names(const std::string& dir);
 
  private:
   static Result<Pins> lock(const std::string& dir);
-  Pins(std::string root, Fd lock) : root_(std::move(root)), lock_(std::move(lock)) {}
+  Pins(std::string dir, std::string root, Fd lock)
+      : dir_(std::move(dir)), root_(std::move(root)), lock_(std::move(lock)) {}
+  std::string dir_;
   std::string root_;
   Fd lock_;
 };

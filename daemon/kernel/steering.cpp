@@ -636,6 +636,27 @@ Result<Record> Steering::read_record() const {
   return record;
 }
 
+// In the order in which a daemon that makes the group pins them: the record last, and nothing that
+// a daemon which finds half of it would take for more.
+Result<size_t> Steering::keep_pins() const {
+  const Parts& parts = *parts_;
+  if (!parts.skeleton) return 0;  // as it was found: it was complete, and will be replaced
+  const std::string latest = "-" + std::to_string(parts.counts.size() - 1);
+  std::vector<std::pair<std::string, int>> pinned{{"members", parts.members.get()},
+                                                  {"stage", parts.stage.get()}};
+  if (parts.more_members) pinned.emplace_back("more_members", parts.more_members.get());
+  for (size_t i = 0; i < parts.counts.size(); i++)
+    pinned.emplace_back("counts-" + std::to_string(i), parts.counts[i].get());
+  const std::string version = "-" + std::to_string(parts.version);
+  pinned.emplace_back("rows" + version, bpf_map__fd(parts.skeleton->maps.rows));
+  pinned.emplace_back("control" + version, bpf_map__fd(parts.skeleton->maps.bss));
+  pinned.emplace_back("steer" + version, bpf_program__fd(parts.skeleton->progs.steer));
+  pinned.emplace_back("slot_counters" + latest, parts.slot_counters.get());
+  pinned.emplace_back("record" + latest, parts.record.get());
+  if (auto made = Pins::make_dir(parts.dir); !made) return tl::unexpected(made.error());
+  return Pins::keep_all(parts.dir, pinned);
+}
+
 Result<void> Steering::release() {
   const uint32_t zero = 0;
   return checked(bpf_map_delete_elem(parts_->stage.get(), &zero), "empty the stage");

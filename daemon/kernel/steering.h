@@ -71,6 +71,9 @@ class Steering {
   // After a notice: tell again when an empty slot is met.
   void rearm_notice();
 
+  // Pins again what somebody has removed; how much that was.
+  Result<size_t> keep_pins() const;
+
   Result<void> write_record(const Record& record);
   Result<Record> read_record() const;
 

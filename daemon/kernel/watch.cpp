@@ -53,12 +53,15 @@ class CounterPages {
   uint64_t* at_ = nullptr;
 };
 
+std::array<bpf_map*, 5> pinned_maps(const watch_bpf& skeleton) {
+  return {skeleton.maps.tags, skeleton.maps.connections, skeleton.maps.open_connections,
+          skeleton.maps.migrated_connections, skeleton.maps.notices};
+}
+
 // Maps keep their content over a restart of the daemon: an existing pin is used instead of making
 // a map, after libbpf has compared type and sizes.
 Result<void> pin_maps(watch_bpf& skeleton, const std::string& dir) {
-  for (bpf_map* map :
-       {skeleton.maps.tags, skeleton.maps.connections, skeleton.maps.open_connections,
-        skeleton.maps.migrated_connections, skeleton.maps.notices}) {
+  for (bpf_map* map : pinned_maps(skeleton)) {
     const std::string path = dir + "/" + bpf_map__name(map);
     if (auto set = checked(bpf_map__set_pin_path(map, path.c_str()), "pin " + path); !set)
       return set;
@@ -126,7 +129,7 @@ Result<std::vector<T>> records_of(bpf_link* iterator) {
 
 struct Watch::Parts {
   Skeleton skeleton;
-  std::vector<Link> counting;
+  std::vector<std::pair<std::string, Link>> counting;  // by the name of the pin
   Link sampler;
   Link finder;
   CounterPages counters;
@@ -153,7 +156,7 @@ Result<std::unique_ptr<Watch>> Watch::open(const Pins& pins) {
   for (const bpf_program* program : {programs.count_connections, programs.count_interrupting}) {
     auto link = attach_counting(program, pins.root() + "/" + bpf_program__name(program));
     if (!link) return fail(link.error(), "watch");
-    parts->counting.push_back(std::move(*link));
+    parts->counting.emplace_back(bpf_program__name(program), std::move(*link));
   }
   auto sampler = direct ? attach_to_sockets_in(maps.tags, programs.sample_sockets)
                         : attach_to_descriptors(programs.sample_descriptors);
@@ -178,6 +181,15 @@ Result<std::unique_ptr<Watch>> Watch::open(const Pins& pins) {
   std::unique_ptr<Watch> watch(new Watch);
   watch->parts_ = std::move(parts);
   return watch;
+}
+
+Result<size_t> Watch::keep_pins(const Pins& pins) const {
+  std::vector<std::pair<std::string, int>> pinned;
+  for (const bpf_map* map : pinned_maps(*parts_->skeleton))
+    pinned.emplace_back(bpf_map__name(map), bpf_map__fd(map));
+  for (const auto& [name, link] : parts_->counting)
+    pinned.emplace_back(name, bpf_link__fd(link.get()));
+  return Pins::keep_all(pins.root(), pinned);
 }
 
 int Watch::notices_fd() const {

@@ -23,6 +23,9 @@ class Watch {
   static Result<std::unique_ptr<Watch>> open(const Pins& pins);
   ~Watch();
 
+  // Pins again what somebody has removed; how much that was.
+  Result<size_t> keep_pins(const Pins& pins) const;
+
   // Maps that each group's program shares.
   int notices_fd() const;
   int open_connections_fd() const;

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+// Pins that somebody removed while the daemon runs. Steering does not need them, but the next
+// daemon does; and with the last pin and this daemon the program of a group would go, so that the
+// kernel's hash would decide from then on. So they are made again as long as that is possible.
+#include <spdlog/spdlog.h>
+
+#include "daemon/groups/groups.h"
+
+namespace subset {
+namespace {
+
+// A look at a pin takes about a microsecond: so many groups, of ten pins each, a second.
+constexpr size_t kGroupsALook = 64;
+
+}  // namespace
+
+// How many pins were made.
+Result<size_t> Groups::pin_again() {
+  if (auto kept = around_.pins.keep_root(); !kept) return tl::unexpected(kept.error());
+  auto made = around_.watch->keep_pins(around_.pins);
+  if (!made) return made;
+  size_t sum = *made;
+  const size_t groups = std::min(runtimes_.size(), kGroupsALook);
+  auto next = runtimes_.upper_bound(pins_kept_last_);
+  for (size_t i = 0; i < groups; i++, ++next) {
+    if (next == runtimes_.end()) next = runtimes_.begin();
+    pins_kept_last_ = next->first;
+    made = next->second.steering->keep_pins();
+    if (!made) return made;
+    sum += *made;
+  }
+  return sum;
+}
+
+// Says so once, not each second.
+void Groups::keep_pins() {
+  const auto made = pin_again();
+  const std::string lost = made ? "" : made.error().message();
+  const bool known = lost == std::exchange(pins_lost_, lost);
+  if (!made && !known) {
+    spdlog::error(
+        "pins are gone and cannot be made again: {}; steering goes on, but ends with this daemon "
+        "unless that is mended",
+        lost);
+    tell_({.what = "unpinned", .detail = lost});
+  }
+  if (made && *made > 0) {
+    spdlog::warn("{} pins below {} were gone: made again", *made, around_.pins.root());
+    tell_({.what = "pinned again", .detail = std::to_string(*made) + " pins that were gone"});
+  }
+}
+
+}  // namespace subset
