@@ -119,8 +119,9 @@ TEST_CASE("each metric has its type and help") {
   CHECK(scrape.types.at("subset_member_queue_bytes") == "gauge");
   CHECK(scrape.types.at("subset_registration_seconds") == "histogram");
   CHECK(scrape.types.at("process_cpu_seconds_total") == "counter");
-  for (const auto& [name, type] : scrape.types) {
-    CAPTURE(name);
+  for (const auto& each : scrape.types) {
+    const auto& [name, type] = each;
+    CAPTURE(each.first);  // clang 14 captures no structured binding
     CHECK(scrape.helps.at(name) == 1);
     CHECK((type == "counter") == (name.ends_with("_total") && type != "untyped"));
   }
