@@ -79,10 +79,10 @@ bool Groups::keeps_of(int32_t pid) const {
   for (const auto& [serial, runtime] : runtimes_) {
     const Group* group = registry_.find(serial);
     if (!group || runtime.kept.empty()) continue;
-    const bool found =
-        std::any_of(group->members.begin(), group->members.end(), [&](const auto& entry) {
-          return entry.second.pid == pid && runtime.kept.count(entry.first);
-        });
+    const bool found = std::any_of(group->members.begin(), group->members.end(),
+                                   [pid, &kept = runtime.kept](const auto& entry) {
+                                     return entry.second.pid == pid && kept.count(entry.first);
+                                   });
     if (found) return true;
   }
   return false;

@@ -2,6 +2,8 @@
 // Pins that somebody removed while the daemon runs. Steering does not need them, but the next
 // daemon does; and with the last pin and this daemon the program of a group would go, so that the
 // kernel's hash would decide from then on. So they are made again as long as that is possible.
+#include <algorithm>
+
 #include <spdlog/spdlog.h>
 
 #include "daemon/groups/groups.h"
