@@ -26,10 +26,9 @@ using namespace subset::bench;
 
 struct Options {
   uint32_t groups = 1;
-  uint32_t members = 1;          // of each group
-  uint32_t clients = 1;          // processes; each has its own groups
-  double rate = 0;               // joins a second of all clients; 0: one after the other
-  uint32_t groups_per_user = 0;  // 0: all are root's
+  uint32_t members = 1;  // of each group
+  uint32_t clients = 1;  // processes; each has its own groups
+  double rate = 0;       // joins a second of all clients; 0: one after the other
   uint16_t port = 23000;
   bool plain = false;
   bool hold = false;
@@ -45,15 +44,6 @@ sockaddr_in address_of(const Options& options, uint32_t client, uint32_t group) 
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   address.sin_port = htons(static_cast<uint16_t>(options.port + client * options.groups + group));
   return address;
-}
-
-// The owner of a socket is who made it, and each user has a quota of groups.
-Result<void> be_user_of(const Options& options, uint32_t group) {
-  constexpr uid_t kFirstUser = 20000;
-  if (options.groups_per_user == 0) return {};
-  if (seteuid(0) != 0 || seteuid(kFirstUser + group / options.groups_per_user) != 0)
-    return fail_errno("be another user");
-  return {};
 }
 
 // Pauses between joins: random ones, so that clients do not march in step.
@@ -85,7 +75,6 @@ Result<void> join_all(const Options& options, uint32_t client, std::vector<PortG
     group.sharing = options.plain ? Sharing::Kernel : Sharing::Subset;
     group.total = options.members;
     group.sockets.resize(options.members);
-    if (auto user = be_user_of(options, i); !user) return user;
     for (uint32_t member = 0; member < options.members; member++) {
       pace.pause();
       const uint64_t before = now_ns();
@@ -188,8 +177,6 @@ int main(int argc, char** argv) try {
   app.add_option("--members", options.members, "of each group")->capture_default_str();
   app.add_option("--clients", options.clients, "processes at once")->capture_default_str();
   app.add_option("--rate", options.rate, "joins a second in all; 0: as fast as they are answered")
-      ->capture_default_str();
-  app.add_option("--groups-per-user", options.groups_per_user, "0: all groups are this user's")
       ->capture_default_str();
   app.add_option("--port", options.port, "the first")->capture_default_str();
   app.add_flag("--plain", options.plain, "SO_REUSEPORT alone");

@@ -180,7 +180,9 @@ class Probe {
     const struct {
       Sharing sharing;
       uint32_t sockets;
-    } wanted[] = {{Sharing::Kernel, 2}, {Sharing::Kernel, 2}, {Sharing::Subset, options.slots}};
+    } wanted[] = {{Sharing::Kernel, options.slots},  // as many: each socket is memory to touch
+                  {Sharing::Kernel, options.slots},
+                  {Sharing::Subset, options.slots}};
     for (size_t i = 0; i < std::size(wanted); i++) {
       address.sin_port = htons(static_cast<uint16_t>(options.port + i));
       auto group = PortGroup::open(address, type, wanted[i].sharing, wanted[i].sockets);

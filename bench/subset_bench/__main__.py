@@ -5,8 +5,9 @@ import json
 import os
 import pathlib
 import sys
+import tempfile
 
-from . import report, sandbox, sanity
+from . import merge, report, sandbox, sanity
 
 # rounds, seconds a measurement, restarts, seconds for the whole at most
 KINDS = {
@@ -32,7 +33,8 @@ def parse(arguments):
     parser.add_argument("--seconds", type=float, help="of each measurement (2; quick: 0.5)")
     parser.add_argument("--restarts", type=int, help="in the scenario loss (20; quick: 6)")
     parser.add_argument("--out", default="bench-results", metavar="DIR",
-                        help="where results.json, report.md and plots go (bench-results)")
+                        help="where results.json, report.md and plots go (bench-results); what other "
+                        "scenarios have measured there is kept")
     parser.add_argument("--report", metavar="RESULTS.json",
                         help="measure nothing: write docs/BENCHMARKS.md and its plots anew from this")
     parser.add_argument("--list", action="store_true", help="name the scenarios and stop")
@@ -52,6 +54,15 @@ def parse(arguments):
     return options
 
 
+def run(options, results):
+    """Measures in the sandbox; its exit status."""
+    return sandbox.run_inside("subset_bench.inner", [
+        "--root", options.root, "--build", str(pathlib.Path(options.build_dir).resolve()),
+        "--out", str(results), "--kind", options.kind, "--rounds", str(options.rounds),
+        "--seconds", str(options.seconds), "--restarts", str(options.restarts), *options.scenarios,
+    ], options.timeout)
+
+
 def measure(options):
     if os.geteuid() != 0:
         sys.exit("bench: needs root: sudo scripts/bench")
@@ -59,18 +70,17 @@ def measure(options):
         sys.exit("bench: run scripts/bench, which builds first, or name a --build-dir")
     out = pathlib.Path(options.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    results = out / "results.json"
-    status = sandbox.run_inside("subset_bench.inner", [
-        "--root", options.root, "--build", str(pathlib.Path(options.build_dir).resolve()),
-        "--out", str(results), "--kind", options.kind, "--rounds", str(options.rounds),
-        "--seconds", str(options.seconds), "--restarts", str(options.restarts), *options.scenarios,
-    ], options.timeout)
-    if not results.exists() or not results.stat().st_size:
+    with tempfile.NamedTemporaryFile(dir=out, prefix="run-", suffix=".json") as came:
+        status = run(options, came.name)
+        text = came.read()
+    if not text:
         return status or 1
-    document = json.loads(results.read_text(encoding="utf-8"))
+    document = json.loads(text)
     for problem in sanity.problems(document, options.scenarios):
         print(f"bench: {problem}", file=sys.stderr)
         status = status or 1
+    results = out / "results.json"
+    document = merge.into(results, document)
     written = report.write(document, out, plots=options.kind != "smoke")
     print(f"   {results}\n   {written}")
     return status

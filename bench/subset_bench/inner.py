@@ -13,28 +13,28 @@ from .lab import Failed, Lab
 from .scenarios import ALL
 
 
-def run_scenario(lab, name):
+def run_scenario(lab, name, options):
     scenario = ALL[name]
+    run = {"machine": machine.describe(options.root),
+           "options": {"rounds": options.rounds, "seconds": options.seconds,
+                       "restarts": options.restarts, "kind": options.kind}}
     start = time.monotonic()
     try:
         tables = scenario.run(lab)
     finally:
         lab.clear()
         lab.stop_all()
-    return {"title": scenario.TITLE, "seconds": round(time.monotonic() - start, 1),
+    return {"title": scenario.TITLE, "run": run, "seconds": round(time.monotonic() - start, 1),
             "tables": [table.document() for table in tables]}
 
 
 def run_all(lab, options):
-    document = {"machine": machine.describe(options.root),
-                "options": {"rounds": options.rounds, "seconds": options.seconds,
-                            "restarts": options.restarts, "kind": options.kind},
-                "scenarios": {}}
+    document = {"scenarios": {}}
     failures = []
     for name in options.scenarios:
         print(f"   {name}: {ALL[name].TITLE}", file=sys.stderr, flush=True)
         try:
-            document["scenarios"][name] = run_scenario(lab, name)
+            document["scenarios"][name] = run_scenario(lab, name, options)
         except Failed as error:
             failures.append(name)
             print(f"   {name} failed: {error}", file=sys.stderr)

@@ -62,12 +62,26 @@ def table_block(table, image=None):
     return "\n\n".join(parts) + "\n"
 
 
-def machine_block(document):
-    machine, options = document["machine"], document["options"]
+def _machine_line(machine):
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    return (f"Measured {machine['started']} with subset {machine['subset']} on {machine['cpus']} CPUs "
-            f"({machine['cpu']}), {machine['memory_gib']} GiB, Linux {machine['kernel']}: "
-            f"{options['rounds']} rounds, {options['seconds']:g} s each. {versions}.\n")
+    return (f"{machine['cpus']} CPUs ({machine['cpu']}), {machine['memory_gib']} GiB, "
+            f"Linux {machine['kernel']}; {versions}.")
+
+
+def machine_block(document):
+    """On what, and when: scenarios may come from several runs."""
+    runs = {name: scenario["run"] for name, scenario in document["scenarios"].items()}
+    machines = {}
+    for name, run in runs.items():
+        machines.setdefault(_machine_line(run["machine"]), []).append(name)
+    lines = [f"Measured on {line}" if len(machines) == 1 else f"{', '.join(names)} on {line}\n"
+             for line, names in machines.items()]
+    lines += ["", "| scenario | measured (UTC) | subset | rounds | seconds each |", "|---|---|---|---:|---:|"]
+    for name, run in runs.items():
+        options = run["options"]
+        lines.append(f"| {name} | {run['machine']['started'][:16].replace('T', ' ')} | {run['machine']['subset']} "
+                     f"| {options['rounds']} | {options['seconds']:g} |")
+    return "\n".join(lines) + "\n"
 
 
 def yardstick_block(document):

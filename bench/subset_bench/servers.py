@@ -18,7 +18,8 @@ def on_cpu(lab, index, local):
 UNBOUND = """server:
   interface: 127.0.0.1@{port}
   so-reuseport: yes
-  num-threads: {threads}
+  num-threads: 1
+  so-rcvbuf: {buffer}
   do-ip6: no
   do-tcp: no
   username: ""
@@ -36,9 +37,14 @@ remote-control:
 """
 
 
-def unbound(lab, group, port, cpus, env=None):
-    config = lab.file(f"unbound-{port}.conf", UNBOUND.format(port=port, threads=1))
-    return lab.start(["unbound", "-d", "-c", config], group, cpus, env)
+def unbound_command(lab, port, buffer="0"):
+    """`buffer`: of the socket; 0 is the kernel's default, 208 KiB, some 270 small datagrams."""
+    config = lab.file(f"unbound-{port}.conf", UNBOUND.format(port=port, buffer=buffer))
+    return ["unbound", "-d", "-c", config]
+
+
+def unbound(lab, group, port, cpus, env=None, buffer="0"):
+    return lab.start(unbound_command(lab, port, buffer), group, cpus, env)
 
 
 def nginx_stream(lab, group, port, backends, cpus):

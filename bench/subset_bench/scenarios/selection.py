@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What picking a member costs: in the program, and of a datagram's whole way."""
+import contextlib
 import json
+import pathlib
 import subprocess
 
 from ..figures import Table
@@ -45,6 +47,21 @@ def probe(lab, mode, slots, tcp, turns):
     return {metric: figures[metric] for metric, _, _ in COST_COLUMNS if metric in figures}
 
 
+TIMED = pathlib.Path("/proc/sys/kernel/bpf_stats_enabled")
+
+
+@contextlib.contextmanager
+def untimed():
+    """Where an administrator has the kernel time every program, "end to end" would be with two reads
+    of the clock. The probe asks for them itself when it wants them."""
+    before = TIMED.read_text(encoding="ascii")
+    TIMED.write_text("0", encoding="ascii")
+    try:
+        yield
+    finally:
+        TIMED.write_text(before, encoding="ascii")
+
+
 def cost_table(lab, ident, title, cases):
     """cases: (name, label, mode, slots, tcp)."""
     table = Table(ident, title, COST_COLUMNS)
@@ -61,6 +78,11 @@ def cost_table(lab, ident, title, cases):
 
 
 def run(lab):
+    with untimed():
+        return cost_tables(lab)
+
+
+def cost_tables(lab):
     lab.start_daemon()
     modes = [(mode, mode, mode, 2, False) for mode in UDP_MODES]
     least = [(f"least-{slots}", f"least, {slots} listeners (TCP)", "least", slots, True)
