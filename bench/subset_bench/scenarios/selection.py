@@ -37,10 +37,14 @@ def program_size(lab):
     return {"instructions": program["bytes_xlated"] / 8, "jited_bytes": program["bytes_jited"]}
 
 
-def probe(lab, mode, slots, tcp, turns):
+# How its traffic comes: in one system call for 64 datagrams, in one for each, as connections.
+KINDS = {"batch": [], "each": ["--one-by-one"], "tcp": ["--tcp"]}
+
+
+def probe(lab, mode, slots, kind, turns):
     """Its group is gone with it; the size is looked at while it runs."""
     command = [lab.tool("select_cost"), "--slots", str(slots), "--turns", str(turns),
-               "--port", str(lab.port(3)), *(["--tcp"] if tcp else [])]
+               "--port", str(lab.port(3)), *KINDS[kind]]
     env = {"LD_PRELOAD": lab.shim, "SUBSET_SOCKET": lab.control_socket, "SUBSET_MODE": mode}
     figures = lab.ask(command, CLIENTS, lab.client_cpus, env, timeout=120)
     figures.update(program_size(lab))
@@ -63,16 +67,16 @@ def untimed():
 
 
 def cost_table(lab, ident, title, cases):
-    """cases: (name, label, mode, slots, tcp)."""
+    """cases: (name, label, mode, slots, kind)."""
     table = Table(ident, title, COST_COLUMNS)
     for name, label, *_ in cases:
         table.system(name, label)
     turns = max(20, int(1000 * lab.options.seconds))
     for number in range(lab.options.rounds):
-        for name, label, mode, slots, tcp in cases:
+        for name, label, mode, slots, kind in cases:
             lab.say(f"{title}: round {number + 1} of {lab.options.rounds}, {label}")
             with lab.account([]) as used:
-                table.add_all(name, probe(lab, mode, slots, tcp, turns // (4 if tcp else 1)), number)
+                table.add_all(name, probe(lab, mode, slots, kind, turns // (4 if kind == "tcp" else 1)), number)
             table.note_neighbours(number, used["neighbours"])
     return table
 
@@ -84,10 +88,11 @@ def run(lab):
 
 def cost_tables(lab):
     lab.start_daemon()
-    modes = [(mode, mode, mode, 2, False) for mode in UDP_MODES]
-    least = [(f"least-{slots}", f"least, {slots} listeners (TCP)", "least", slots, True)
+    modes = [(mode, mode, mode, 2, "batch") for mode in UDP_MODES]
+    modes.append(("hash-each", "hash, a system call for each datagram", "hash", 2, "each"))
+    least = [(f"least-{slots}", f"least, {slots} listeners (TCP)", "least", slots, "tcp")
              for slots in LEAST_SLOTS]
-    growth = [(f"hash-{slots}", f"{slots:,}", "hash", slots, False)
+    growth = [(f"hash-{slots}", f"{slots:,}", "hash", slots, "batch")
               for slots in (GROWTH[:2] if lab.options.smoke else GROWTH)]
     tables = [
         cost_table(lab, "selection", "The program, by mode (2 members unless it says otherwise)",
