@@ -36,7 +36,7 @@ constexpr std::array kMeanings{
     Meaning{"flipped", Colour::Cyan},    Meaning{"drained", Colour::Yellow},
     Meaning{"held", Colour::Yellow},     Meaning{"released", Colour::Yellow},
     Meaning{"left", Colour::Red},        Meaning{"stranger", Colour::Red},
-    Meaning{"foreign", Colour::Red},
+    Meaning{"foreign", Colour::Red},     Meaning{"unpinned", Colour::Red},
 };
 
 Colour colour_of(std::string_view event) {

@@ -17,6 +17,7 @@ const LEVELS = {
   left: "bad",
   stranger: "bad",
   foreign: "bad",
+  unpinned: "bad",
   "daemon has gone": "bad",
 };
 
