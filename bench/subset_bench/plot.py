@@ -70,6 +70,9 @@ def save(figure, path):
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
+    # Each file says its licence, those that are drawn too.
+    declaration, rest = path.read_text().split("\n", 1)
+    path.write_text(f"{declaration}\n<!-- SPDX-License-Identifier: MIT -->\n{rest}")
 
 
 def draw_all(tables, folder):
