@@ -39,15 +39,15 @@ struct Header {
   uint32_t reserved = 0;
 };
 
-// Register::flags
+// Wanted::flags
 inline constexpr uint8_t kElastic = 1u << 0;       // SUBSET=auto: the total follows the lineages
 inline constexpr uint8_t kModeGiven = 1u << 1;     // the mode was asked for, not defaulted
 inline constexpr uint8_t kVacancyGiven = 1u << 2;  // the same of vacancy
 inline constexpr uint8_t kMustJoin = 1u << 3;      // SUBSET_FALLBACK=fail: useless once I have gone
 inline constexpr uint8_t kWeightGiven = 1u << 4;   // the same of weight
 
-struct Register {
-  Header header{.kind = Kind::Register, .size = sizeof(Register)};
+// What a process asks for with a socket, whether that is bound already or about to be.
+struct Wanted {
   uint64_t lineage = 0;   // not 0
   uint32_t total = 0;     // 1 to kMaxTotal; 0 with kElastic
   uint32_t instance = 0;  // below total, or kAnyInstance
@@ -56,6 +56,11 @@ struct Register {
   uint8_t vacancy = 0;    // subset::Vacancy
   uint8_t conflict = 0;   // subset::Conflict
   uint8_t flags = 0;
+};
+
+struct Register {
+  Header header{.kind = Kind::Register, .size = sizeof(Register)};
+  Wanted wanted;
   uint64_t reserved[4] = {};
 };
 
@@ -65,14 +70,7 @@ struct Register {
 // descriptor's, and so is the receive buffer that the held socket shall have.
 struct Reclaim {
   Header header{.kind = Kind::Reclaim, .size = sizeof(Reclaim)};
-  uint64_t lineage = 0;  // these as in Register
-  uint32_t total = 0;
-  uint32_t instance = 0;
-  uint32_t weight = 0;
-  uint8_t mode = 0;
-  uint8_t vacancy = 0;
-  uint8_t conflict = 0;
-  uint8_t flags = 0;
+  Wanted wanted;
   uint8_t address[16] = {};  // to be bound, network order; IPv4 in the first four bytes
   uint32_t scope = 0;        // of a link-local IPv6 address (sin6_scope_id), else 0
   uint16_t port = 0;         // host order, not 0
@@ -137,6 +135,7 @@ struct Event {
 };
 
 static_assert(sizeof(Header) == 16);
+static_assert(sizeof(Wanted) == 24);
 static_assert(sizeof(Register) == 72);
 static_assert(sizeof(Reclaim) == 80);
 static_assert(sizeof(OfSocket) == 32);

@@ -81,22 +81,22 @@ int enter_without_daemon(int fd, const Socket& socket, const Endpoint& endpoint,
 
 }  // namespace
 
-protocol::Register registration(const Socket& socket, const Wish& wish) {
+protocol::Wanted wanted_of(const Socket& socket, const Wish& wish) {
   const Settings& settings = process.settings;
-  protocol::Register message;
-  message.lineage = process.lineage;
-  message.total = wish.total;
-  message.instance = wish.instance;
-  message.weight = settings.weight;
-  message.mode = static_cast<uint8_t>(settings.mode);
-  message.vacancy = static_cast<uint8_t>(vacancy_of(socket));
-  message.conflict = static_cast<uint8_t>(settings.conflict);
-  if (settings.elastic && !wish.declared) message.flags |= protocol::kElastic;
-  if (settings.mode_given) message.flags |= protocol::kModeGiven;
-  if (settings.vacancy_given) message.flags |= protocol::kVacancyGiven;
-  if (settings.weight_given) message.flags |= protocol::kWeightGiven;
-  if (settings.fallback == Fallback::Fail) message.flags |= protocol::kMustJoin;
-  return message;
+  protocol::Wanted wanted;
+  wanted.lineage = process.lineage;
+  wanted.total = wish.total;
+  wanted.instance = wish.instance;
+  wanted.weight = settings.weight;
+  wanted.mode = static_cast<uint8_t>(settings.mode);
+  wanted.vacancy = static_cast<uint8_t>(vacancy_of(socket));
+  wanted.conflict = static_cast<uint8_t>(settings.conflict);
+  if (settings.elastic && !wish.declared) wanted.flags |= protocol::kElastic;
+  if (settings.mode_given) wanted.flags |= protocol::kModeGiven;
+  if (settings.vacancy_given) wanted.flags |= protocol::kVacancyGiven;
+  if (settings.weight_given) wanted.flags |= protocol::kWeightGiven;
+  if (settings.fallback == Fallback::Fail) wanted.flags |= protocol::kMustJoin;
+  return wanted;
 }
 
 void accept_reply(const Socket& socket, const Endpoint& endpoint, const Wish& wish,
@@ -141,7 +141,8 @@ void share_port(int fd) {
 }
 
 int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish) {
-  const protocol::Register message = registration(socket, wish);
+  protocol::Register message;
+  message.wanted = wanted_of(socket, wish);
   protocol::Reply reply;
   if (const int error = ask(&message, sizeof message, fd, reply))
     return enter_without_daemon(fd, socket, endpoint, wish, {.error = error});

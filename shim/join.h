@@ -27,7 +27,7 @@ int listen_and_join(int fd, int backlog);
 int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish);
 
 // What is said to the daemon of it.
-protocol::Register registration(const Socket& socket, const Wish& wish);
+protocol::Wanted wanted_of(const Socket& socket, const Wish& wish);
 
 // The daemon has made the socket a member: says so, and remembers it.
 void accept_reply(const Socket& socket, const Endpoint& endpoint, const Wish& wish,

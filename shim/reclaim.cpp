@@ -15,16 +15,8 @@ namespace subset::shim {
 namespace {
 
 protocol::Reclaim question(const Socket& socket, const Endpoint& endpoint, const Wish& wish) {
-  const protocol::Register asked = registration(socket, wish);
   protocol::Reclaim message;
-  message.lineage = asked.lineage;
-  message.total = asked.total;
-  message.instance = asked.instance;
-  message.weight = asked.weight;
-  message.mode = asked.mode;
-  message.vacancy = asked.vacancy;
-  message.conflict = asked.conflict;
-  message.flags = asked.flags;
+  message.wanted = wanted_of(socket, wish);
   memcpy(message.address, endpoint.address, sizeof message.address);
   message.scope = endpoint.scope;
   message.port = endpoint.port;
@@ -55,7 +47,7 @@ bool take(int held, int fd, Socket& socket, const Endpoint& endpoint) {
 
 Reclaimed reclaim(int fd, Socket& socket, const Endpoint& endpoint, const Wish& wish) {
   const protocol::Reclaim message = question(socket, endpoint, wish);
-  if (static_cast<Vacancy>(message.vacancy) != Vacancy::Hold || endpoint.port == 0)
+  if (static_cast<Vacancy>(message.wanted.vacancy) != Vacancy::Hold || endpoint.port == 0)
     return Reclaimed::No;
   int held = -1;
   protocol::Reply reply;

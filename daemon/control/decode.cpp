@@ -16,6 +16,7 @@ using protocol::Change;
 using protocol::Header;
 using protocol::Kind;
 using protocol::Verb;
+using protocol::Wanted;
 
 using Packet = std::span<const std::byte>;
 
@@ -102,60 +103,61 @@ Result<Header> decode_header(Packet packet, size_t descriptors) {
   return header;
 }
 
-// Of a Register, or a Reclaim.
-template <typename T>
-Result<void> check_seat(const T& message) {
-  if ((message.flags & protocol::kElastic) != 0) {
+Result<void> check_seat(const Wanted& wanted) {
+  if ((wanted.flags & protocol::kElastic) != 0) {
     // The daemon finds both.
-    if (message.total != 0) return fail(EINVAL, "total given together with auto");
-    if (message.instance != kAnyInstance) return fail(EINVAL, "instance given together with auto");
+    if (wanted.total != 0) return fail(EINVAL, "total given together with auto");
+    if (wanted.instance != kAnyInstance) return fail(EINVAL, "instance given together with auto");
     return {};
   }
-  if (message.total < 1 || message.total > kMaxTotal) {
-    return fail(EINVAL, outside("total", message.total, 1, kMaxTotal));
+  if (wanted.total < 1 || wanted.total > kMaxTotal) {
+    return fail(EINVAL, outside("total", wanted.total, 1, kMaxTotal));
   }
-  if (message.instance >= message.total && message.instance != kAnyInstance) {
-    return fail(EINVAL, outside("instance", message.instance, 0, message.total - 1));
-  }
-  return {};
-}
-
-template <typename T>
-Result<void> check_policy(const T& message) {
-  if (message.weight < 1 || message.weight > kMaxWeight) {
-    return fail(EINVAL, outside("weight", message.weight, 1, kMaxWeight));
-  }
-  if (message.mode >= kModeCount) {
-    return fail(EINVAL, outside("mode", message.mode, 0, kModeCount - 1));
-  }
-  if (message.vacancy >= kVacancyCount) {
-    return fail(EINVAL, outside("vacancy", message.vacancy, 0, kVacancyCount - 1));
-  }
-  if (message.conflict >= kConflictCount) {
-    return fail(EINVAL, outside("conflict", message.conflict, 0, kConflictCount - 1));
+  if (wanted.instance >= wanted.total && wanted.instance != kAnyInstance) {
+    return fail(EINVAL, outside("instance", wanted.instance, 0, wanted.total - 1));
   }
   return {};
 }
 
-template <typename T>
-Result<Message> check_wish(const T& message, const char* what) {
-  if (!all_zero(message.reserved) || (message.flags & ~kKnownFlags) != 0) {
+Result<void> check_policy(const Wanted& wanted) {
+  if (wanted.weight < 1 || wanted.weight > kMaxWeight) {
+    return fail(EINVAL, outside("weight", wanted.weight, 1, kMaxWeight));
+  }
+  if (wanted.mode >= kModeCount) {
+    return fail(EINVAL, outside("mode", wanted.mode, 0, kModeCount - 1));
+  }
+  if (wanted.vacancy >= kVacancyCount) {
+    return fail(EINVAL, outside("vacancy", wanted.vacancy, 0, kVacancyCount - 1));
+  }
+  if (wanted.conflict >= kConflictCount) {
+    return fail(EINVAL, outside("conflict", wanted.conflict, 0, kConflictCount - 1));
+  }
+  return {};
+}
+
+Result<void> check_wanted(const Wanted& wanted, bool reserved_is_zero, const char* what) {
+  if (!reserved_is_zero || (wanted.flags & ~kKnownFlags) != 0) {
     return fail(EPROTO, std::string(what) + " with a reserved field or flag that is not 0");
   }
-  if (message.lineage == 0) return fail(EPROTO, std::string(what) + " without a lineage");
-  if (auto good = check_seat(message); !good) return fail(std::move(good.error()), what);
-  if (auto good = check_policy(message); !good) return fail(std::move(good.error()), what);
-  return message;
+  if (wanted.lineage == 0) return fail(EPROTO, std::string(what) + " without a lineage");
+  if (auto good = check_seat(wanted); !good) return fail(std::move(good.error()), what);
+  if (auto good = check_policy(wanted); !good) return fail(std::move(good.error()), what);
+  return {};
 }
 
 Result<Message> check(const protocol::Register& message) {
-  return check_wish(message, "registration");
+  const bool reserved_is_zero = all_zero(message.reserved);
+  if (auto good = check_wanted(message.wanted, reserved_is_zero, "registration"); !good)
+    return tl::unexpected(std::move(good.error()));
+  return message;
 }
 
 Result<Message> check(const protocol::Reclaim& message) {
-  if (message.reserved0 != 0) return fail(EPROTO, "reclaim with a reserved field that is not 0");
+  const bool reserved_is_zero = message.reserved0 == 0 && all_zero(message.reserved);
+  if (auto good = check_wanted(message.wanted, reserved_is_zero, "reclaim"); !good)
+    return tl::unexpected(std::move(good.error()));
   if (message.port == 0) return fail(EINVAL, "reclaim of no port");
-  return check_wish(message, "reclaim");
+  return message;
 }
 
 Result<Message> check(const protocol::OfSocket& message) {

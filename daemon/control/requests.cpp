@@ -29,21 +29,19 @@ protocol::Reply reply_to(const Result<void>& result) {
   return reply_with(0, "");
 }
 
-// Of a Register, or a Reclaim, whose socket is yet to be found.
-template <typename T>
-Claim claim_of(const T& message, const Peer& peer, const GroupKey& key, Cookie cookie) {
+Claim claim_of(const protocol::Wanted& wanted, const Peer& peer, const GroupKey& key,
+               Cookie cookie) {
   Claim claim;
   claim.key = key;
   claim.cookie = cookie;
-  claim.lineage = message.lineage;
-  claim.total = message.total;
-  claim.instance = message.instance;
-  claim.elastic = (message.flags & protocol::kElastic) != 0;
-  if (message.flags & protocol::kModeGiven) claim.mode = static_cast<Mode>(message.mode);
-  if (message.flags & protocol::kVacancyGiven)
-    claim.vacancy = static_cast<Vacancy>(message.vacancy);
-  if (message.flags & protocol::kWeightGiven) claim.weight = message.weight;
-  claim.conflict = static_cast<Conflict>(message.conflict);
+  claim.lineage = wanted.lineage;
+  claim.total = wanted.total;
+  claim.instance = wanted.instance;
+  claim.elastic = (wanted.flags & protocol::kElastic) != 0;
+  if (wanted.flags & protocol::kModeGiven) claim.mode = static_cast<Mode>(wanted.mode);
+  if (wanted.flags & protocol::kVacancyGiven) claim.vacancy = static_cast<Vacancy>(wanted.vacancy);
+  if (wanted.flags & protocol::kWeightGiven) claim.weight = wanted.weight;
+  claim.conflict = static_cast<Conflict>(wanted.conflict);
   claim.now = std::chrono::system_clock::now();
   claim.pid = peer.pid;
   claim.process_uid = peer.uid;
@@ -59,7 +57,7 @@ Claim claim_of(const T& message, const Peer& peer, const GroupKey& key, Cookie c
 // altogether, and its socket, alive only in the message, must not push anybody aside.
 bool stale(const protocol::Register& message, const Request& request) {
   if (request.connection->open()) return false;
-  if (message.flags & protocol::kMustJoin) return true;
+  if (message.wanted.flags & protocol::kMustJoin) return true;
   return request.peer.pid <= 0 || !kernel::open_pidfd(request.peer.pid);
 }
 
@@ -118,7 +116,7 @@ Result<Groups::Joined> Requests::join(const protocol::Register& message, const R
   if (!facts) return tl::unexpected(facts.error());
   if (auto joinable = kernel::check_joinable(*facts); !joinable)
     return tl::unexpected(joinable.error());
-  return groups_.join(claim_of(message, request.peer, facts->key, facts->cookie),
+  return groups_.join(claim_of(message.wanted, request.peer, facts->key, facts->cookie),
                       request.socket.get());
 }
 
@@ -129,7 +127,7 @@ void Requests::answer(const protocol::Reclaim& message, Request& request) {
   auto key =
       kernel::inspect_unbound(unbound, std::to_array(message.address), message.port, message.scope);
   if (!key) return request.connection->reply(reply_with(key.error().code, key.error().message()));
-  auto reclaimed = groups_.reclaim(claim_of(message, request.peer, *key, 0), unbound);
+  auto reclaimed = groups_.reclaim(claim_of(message.wanted, request.peer, *key, 0), unbound);
   if (!reclaimed) {
     const Error& why = reclaimed.error();
     if (why.code != ENOENT)

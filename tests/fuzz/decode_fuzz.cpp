@@ -20,24 +20,23 @@ void require(bool condition) {
   if (!condition) std::abort();
 }
 
-template <typename T>
-void look_at_wish(const T& message) {
-  bool elastic = (message.flags & kElastic) != 0;
-  require(message.lineage != 0);
-  require(elastic ? message.total == 0 : message.total >= 1 && message.total <= subset::kMaxTotal);
-  require(message.instance == subset::kAnyInstance || message.instance < message.total);
-  require(message.weight >= 1 && message.weight <= subset::kMaxWeight);
-  require(message.mode < subset::kModeCount);
-  require(message.vacancy < subset::kVacancyCount);
-  require(message.conflict < subset::kConflictCount);
+void look_at(const Wanted& wanted) {
+  bool elastic = (wanted.flags & kElastic) != 0;
+  require(wanted.lineage != 0);
+  require(elastic ? wanted.total == 0 : wanted.total >= 1 && wanted.total <= subset::kMaxTotal);
+  require(wanted.instance == subset::kAnyInstance || wanted.instance < wanted.total);
+  require(wanted.weight >= 1 && wanted.weight <= subset::kMaxWeight);
+  require(wanted.mode < subset::kModeCount);
+  require(wanted.vacancy < subset::kVacancyCount);
+  require(wanted.conflict < subset::kConflictCount);
 }
 
 void look_at(const Register& message) {
-  look_at_wish(message);
+  look_at(message.wanted);
 }
 
 void look_at(const Reclaim& message) {
-  look_at_wish(message);
+  look_at(message.wanted);
   require(message.port != 0 && message.reserved0 == 0);
 }
 

@@ -83,14 +83,14 @@ TEST_CASE("a declaration registers at bind for UDP, at listen for TCP") {
   preload({"tcp6", "declare,8,any", "bind,::1," + free_port(), "listen,5"}, environment);
   const auto seen = daemon.seen();
   REQUIRE(seen.size() == 2);
-  CHECK(seen[0].registration.total == 4);
-  CHECK(seen[0].registration.instance == 1);
+  CHECK(seen[0].registration.wanted.total == 4);
+  CHECK(seen[0].registration.wanted.instance == 1);
   CHECK_FALSE(seen[0].listening);
-  CHECK(seen[1].registration.total == 8);
-  CHECK(seen[1].registration.instance == subset::kAnyInstance);
+  CHECK(seen[1].registration.wanted.total == 8);
+  CHECK(seen[1].registration.wanted.instance == subset::kAnyInstance);
   CHECK(seen[1].listening);
-  CHECK(seen[0].registration.lineage != 0);
-  CHECK(seen[0].registration.lineage != seen[1].registration.lineage);
+  CHECK(seen[0].registration.wanted.lineage != 0);
+  CHECK(seen[0].registration.wanted.lineage != seen[1].registration.wanted.lineage);
 }
 
 TEST_CASE("on a bound socket the option joins and moves at once") {
@@ -102,7 +102,7 @@ TEST_CASE("on a bound socket the option joins and moves at once") {
   const auto seen = daemon.seen();
   REQUIRE(seen.size() == 2);
   CHECK(seen[0].cookie == seen[1].cookie);
-  CHECK(seen[1].registration.instance == 2);
+  CHECK(seen[1].registration.wanted.instance == 2);
 }
 
 TEST_CASE("the assigned instance is given back") {
@@ -147,7 +147,7 @@ TEST_CASE("a listen that is refused leaves no listener behind") {
 
 TEST_CASE("a move that is refused leaves the declaration as it was") {
   FakeDaemon daemon([](int connection, const Seen& seen) {
-    if (seen.registration.instance == 1)
+    if (seen.registration.wanted.instance == 1)
       grant(connection, seen);
     else
       refuse(EBUSY, "taken")(connection, seen);

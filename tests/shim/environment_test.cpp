@@ -40,15 +40,16 @@ TEST_CASE("the environment makes a UDP bind join") {
   CHECK(seen.header.kind == Kind::Register);
   CHECK(seen.header.size == sizeof(subset::protocol::Register));
   CHECK(seen.cookie != 0);
-  CHECK(seen.registration.lineage == 0xff);
-  CHECK(seen.registration.total == 8);
-  CHECK(seen.registration.instance == 3);
-  CHECK(seen.registration.weight == 7);
-  CHECK(seen.registration.mode == static_cast<uint8_t>(subset::Mode::Cpu));
-  CHECK(seen.registration.vacancy == static_cast<uint8_t>(subset::Vacancy::Refuse));
-  CHECK(seen.registration.conflict == static_cast<uint8_t>(subset::Conflict::Refuse));
-  CHECK(seen.registration.flags == (subset::protocol::kModeGiven | subset::protocol::kVacancyGiven |
-                                    subset::protocol::kWeightGiven | subset::protocol::kMustJoin));
+  CHECK(seen.registration.wanted.lineage == 0xff);
+  CHECK(seen.registration.wanted.total == 8);
+  CHECK(seen.registration.wanted.instance == 3);
+  CHECK(seen.registration.wanted.weight == 7);
+  CHECK(seen.registration.wanted.mode == static_cast<uint8_t>(subset::Mode::Cpu));
+  CHECK(seen.registration.wanted.vacancy == static_cast<uint8_t>(subset::Vacancy::Refuse));
+  CHECK(seen.registration.wanted.conflict == static_cast<uint8_t>(subset::Conflict::Refuse));
+  CHECK(seen.registration.wanted.flags ==
+        (subset::protocol::kModeGiven | subset::protocol::kVacancyGiven |
+         subset::protocol::kWeightGiven | subset::protocol::kMustJoin));
 }
 
 TEST_CASE("SUBSET=auto is elastic, unless the program declares") {
@@ -58,11 +59,11 @@ TEST_CASE("SUBSET=auto is elastic, unless the program declares") {
           with(daemon, {{"SUBSET", "auto"}}));
   const auto seen = daemon.seen();
   REQUIRE(seen.size() == 2);
-  CHECK(seen[0].registration.flags == subset::protocol::kElastic);
-  CHECK(seen[0].registration.total == 0);
-  CHECK(seen[0].registration.instance == subset::kAnyInstance);
-  CHECK(seen[1].registration.flags == 0);
-  CHECK(seen[1].registration.total == 4);
+  CHECK(seen[0].registration.wanted.flags == subset::protocol::kElastic);
+  CHECK(seen[0].registration.wanted.total == 0);
+  CHECK(seen[0].registration.wanted.instance == subset::kAnyInstance);
+  CHECK(seen[1].registration.wanted.flags == 0);
+  CHECK(seen[1].registration.wanted.total == 4);
 }
 
 TEST_CASE("SO_REUSEPORT is on at bind, whatever the server said before") {
@@ -118,8 +119,8 @@ TEST_CASE("a lineage is kept over fork") {
       with(daemon, {{"SUBSET", "0/2"}}));
   const auto seen = daemon.seen();
   REQUIRE(seen.size() == 2);
-  CHECK(seen[0].registration.lineage != 0);
-  CHECK(seen[0].registration.lineage == seen[1].registration.lineage);
+  CHECK(seen[0].registration.wanted.lineage != 0);
+  CHECK(seen[0].registration.wanted.lineage == seen[1].registration.wanted.lineage);
   CHECK(seen[0].cookie != seen[1].cookie);
 }
 

@@ -111,8 +111,8 @@ void FakeDaemon::handle(int connection) {
 
 void grant(int connection, const Seen& seen) {
   protocol::Reply reply;
-  reply.total = seen.registration.total;
-  reply.instance = seen.registration.instance;
+  reply.total = seen.registration.wanted.total;
+  reply.instance = seen.registration.wanted.instance;
   send_reply(connection, reply);
 }
 
@@ -128,7 +128,7 @@ FakeDaemon::Answer refuse(int error, const std::string& text) {
 FakeDaemon::Answer assign(uint32_t instance, const std::string& text) {
   return [=](int connection, const Seen& seen) {
     protocol::Reply reply;
-    reply.total = seen.registration.total ? seen.registration.total : 8;
+    reply.total = seen.registration.wanted.total ? seen.registration.wanted.total : 8;
     reply.instance = instance;
     set_text(reply, text);
     send_reply(connection, reply);

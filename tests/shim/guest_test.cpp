@@ -214,7 +214,7 @@ TEST_CASE("a program that is executed with a cleaned environment has the shim al
   CHECK(result.said() ==
         "bind ok | cleanexec ok | bind ok | cleanspawn ok | bind ok | cleanspawnp ok");
   REQUIRE(daemon.seen().size() == 3);
-  for (const Seen& seen : daemon.seen()) CHECK(seen.registration.instance == 1);
+  for (const Seen& seen : daemon.seen()) CHECK(seen.registration.wanted.instance == 1);
 }
 
 // The table of the spread knows numbers; whose they are now says the cookie.

@@ -119,10 +119,10 @@ Fd bound_socket(const std::string& text) {
 
 protocol::Register registration(uint64_t lineage, uint32_t total, uint32_t instance) {
   protocol::Register message;
-  message.lineage = lineage;
-  message.total = total;
-  message.instance = instance;
-  message.weight = kDefaultWeight;
+  message.wanted.lineage = lineage;
+  message.wanted.total = total;
+  message.wanted.instance = instance;
+  message.wanted.weight = kDefaultWeight;
   return message;
 }
 

@@ -45,9 +45,9 @@ constexpr char kGroup[] = "udp/127.0.0.1:5353";
 
 protocol::Register good_register() {
   protocol::Register message;
-  message.lineage = 1;
-  message.total = 2;
-  message.weight = kDefaultWeight;
+  message.wanted.lineage = 1;
+  message.wanted.total = 2;
+  message.wanted.weight = kDefaultWeight;
   return message;
 }
 
@@ -266,21 +266,21 @@ TEST_SUITE("system") {
     auto refuse = [&](const char* name, const std::function<void(protocol::Register&)>& change) {
       check_refused(daemon, {name, changed(change), {socket.get()}});
     };
-    refuse("no lineage", [](auto& m) { m.lineage = 0; });
-    refuse("total 0", [](auto& m) { m.total = 0; });
-    refuse("total 4097", [](auto& m) { m.total = 4097; });
-    refuse("total 2^32-1", [](auto& m) { m.total = 0xffffffff; });
-    refuse("instance 2 of 2", [](auto& m) { m.instance = 2; });
-    refuse("instance 2^32-2", [](auto& m) { m.instance = 0xfffffffe; });
-    refuse("elastic with a total", [](auto& m) { m.flags = protocol::kElastic; });
-    refuse("weight 0", [](auto& m) { m.weight = 0; });
-    refuse("weight 1001", [](auto& m) { m.weight = 1001; });
-    refuse("weight 2^32-1", [](auto& m) { m.weight = 0xffffffff; });
-    refuse("mode 6", [](auto& m) { m.mode = 6; });
-    refuse("mode 255", [](auto& m) { m.mode = 255; });
-    refuse("vacancy 3", [](auto& m) { m.vacancy = 3; });
-    refuse("conflict 2", [](auto& m) { m.conflict = 2; });
-    refuse("flags of the future", [](auto& m) { m.flags = 0x80; });
+    refuse("no lineage", [](auto& m) { m.wanted.lineage = 0; });
+    refuse("total 0", [](auto& m) { m.wanted.total = 0; });
+    refuse("total 4097", [](auto& m) { m.wanted.total = 4097; });
+    refuse("total 2^32-1", [](auto& m) { m.wanted.total = 0xffffffff; });
+    refuse("instance 2 of 2", [](auto& m) { m.wanted.instance = 2; });
+    refuse("instance 2^32-2", [](auto& m) { m.wanted.instance = 0xfffffffe; });
+    refuse("elastic with a total", [](auto& m) { m.wanted.flags = protocol::kElastic; });
+    refuse("weight 0", [](auto& m) { m.wanted.weight = 0; });
+    refuse("weight 1001", [](auto& m) { m.wanted.weight = 1001; });
+    refuse("weight 2^32-1", [](auto& m) { m.wanted.weight = 0xffffffff; });
+    refuse("mode 6", [](auto& m) { m.wanted.mode = 6; });
+    refuse("mode 255", [](auto& m) { m.wanted.mode = 255; });
+    refuse("vacancy 3", [](auto& m) { m.wanted.vacancy = 3; });
+    refuse("conflict 2", [](auto& m) { m.wanted.conflict = 2; });
+    refuse("flags of the future", [](auto& m) { m.wanted.flags = 0x80; });
     socket.reset();
     unharmed.check();
   }
@@ -364,7 +364,7 @@ TEST_SUITE("system") {
                                  .reuse = true});
       Fd other = socket_of_nobody();
       Connection connection = Connection::to(daemon.socket());
-      REQUIRE(connection.send(changed([](auto& m) { m.instance = 1; }), {other.get()}));
+      REQUIRE(connection.send(changed([](auto& m) { m.wanted.instance = 1; }), {other.get()}));
       REQUIRE(connection.receive().has_value());
       Document status = daemon.status();
       const GroupStatus* group = status.of_user(0);

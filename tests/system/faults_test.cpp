@@ -186,12 +186,12 @@ class Stormer {
     Own& own = sockets_.back();
     own.cookie = cookie_of(own.socket);
     protocol::Register message;
-    message.lineage = 1 + random_() % 1'000'000'000;
-    message.total = pick(4) == 0 ? kTotals[pick(std::size(kTotals))] : place.total;
-    message.instance = pick(message.total);
-    message.weight = kDefaultWeight;
-    message.vacancy = static_cast<uint8_t>(place.vacancy);
-    message.flags = protocol::kVacancyGiven;
+    message.wanted.lineage = 1 + random_() % 1'000'000'000;
+    message.wanted.total = pick(4) == 0 ? kTotals[pick(std::size(kTotals))] : place.total;
+    message.wanted.instance = pick(message.wanted.total);
+    message.wanted.weight = kDefaultWeight;
+    message.wanted.vacancy = static_cast<uint8_t>(place.vacancy);
+    message.wanted.flags = protocol::kVacancyGiven;
     Connection connection = Connection::to(daemon_.socket());
     if (!connection.send(bytes_of(message), {own.socket.get()})) return;
     const auto packet = connection.receive();

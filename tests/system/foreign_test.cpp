@@ -80,10 +80,10 @@ Fd confined_listener(bool early) {
 // Registers a socket as the shim of some process would; gives back the daemon's errno.
 int join(const DaemonProcess& daemon, const Fd& fd, uint32_t instance, uint32_t total) {
   protocol::Register claim;
-  claim.lineage = instance + 1;
-  claim.total = total;
-  claim.instance = instance;
-  claim.weight = subset::kDefaultWeight;
+  claim.wanted.lineage = instance + 1;
+  claim.wanted.total = total;
+  claim.wanted.instance = instance;
+  claim.wanted.weight = subset::kDefaultWeight;
   const Connection connection = Connection::to(daemon.socket());
   REQUIRE(connection.send(bytes_of(claim), {fd.get()}));
   return connection.receive()->as<protocol::Reply>().error;

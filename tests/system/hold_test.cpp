@@ -501,9 +501,7 @@ TEST_SUITE("system") {
     REQUIRE(eventually([&] { return is_held(daemon, kUdpGroup, 0); }));
     const Address address(kUdp);
     protocol::Reclaim question;
-    question.lineage = 77;
-    question.total = 1;
-    question.weight = 100;
+    question.wanted = {.lineage = 77, .total = 1, .weight = 100};
     question.port = 5353;
     const uint8_t loopback[] = {127, 0, 0, 1};
     std::memcpy(question.address, loopback, sizeof loopback);

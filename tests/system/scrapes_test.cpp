@@ -51,10 +51,10 @@ Fd bind_at(uint16_t port) {
 int register_socket(const DaemonProcess& daemon, const Fd& socket, uint32_t instance = 0,
                     uint32_t total = 1) {
   protocol::Register message;
-  message.lineage = 1;
-  message.total = total;
-  message.instance = instance;
-  message.weight = kDefaultWeight;
+  message.wanted.lineage = 1;
+  message.wanted.total = total;
+  message.wanted.instance = instance;
+  message.wanted.weight = kDefaultWeight;
   const Connection connection = Connection::to(daemon.socket());
   connection.send(bytes_of(message), {socket.get()});
   const auto answer = connection.receive();

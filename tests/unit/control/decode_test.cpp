@@ -36,21 +36,18 @@ int error_of(const T& message, size_t descriptors) {
   return result.error().code;
 }
 
+constexpr Wanted kGoodWanted{
+    .lineage = 7, .total = 8, .instance = 3, .weight = subset::kDefaultWeight};
+
 Register good_register() {
   Register message;
-  message.lineage = 7;
-  message.total = 8;
-  message.instance = 3;
-  message.weight = subset::kDefaultWeight;
+  message.wanted = kGoodWanted;
   return message;
 }
 
 Reclaim good_reclaim() {
   Reclaim message;
-  message.lineage = 7;
-  message.total = 8;
-  message.instance = 3;
-  message.weight = subset::kDefaultWeight;
+  message.wanted = kGoodWanted;
   message.port = 53;
   return message;
 }
@@ -172,23 +169,23 @@ TEST_CASE("the number of descriptors is exact") {
 
 TEST_CASE("a registration's fields") {
   auto error = [](auto alter) { return altered_error(good_register(), alter, 1); };
-  CHECK(error([](Register& m) { m.lineage = 0; }) == EPROTO);
-  CHECK(error([](Register& m) { m.total = 0; }) == EINVAL);
-  CHECK(error([](Register& m) { m.total = subset::kMaxTotal; }) == 0);
-  CHECK(error([](Register& m) { m.total = subset::kMaxTotal + 1; }) == EINVAL);
-  CHECK(error([](Register& m) { m.instance = m.total - 1; }) == 0);
-  CHECK(error([](Register& m) { m.instance = m.total; }) == EINVAL);
-  CHECK(error([](Register& m) { m.instance = subset::kAnyInstance; }) == 0);
-  CHECK(error([](Register& m) { m.instance = subset::kAnyInstance - 1; }) == EINVAL);
-  CHECK(error([](Register& m) { m.weight = 0; }) == EINVAL);
-  CHECK(error([](Register& m) { m.weight = subset::kMaxWeight; }) == 0);
-  CHECK(error([](Register& m) { m.weight = subset::kMaxWeight + 1; }) == EINVAL);
-  CHECK(error([](Register& m) { m.mode = subset::kModeCount - 1; }) == 0);
-  CHECK(error([](Register& m) { m.mode = subset::kModeCount; }) == EINVAL);
-  CHECK(error([](Register& m) { m.vacancy = subset::kVacancyCount - 1; }) == 0);
-  CHECK(error([](Register& m) { m.vacancy = subset::kVacancyCount; }) == EINVAL);
-  CHECK(error([](Register& m) { m.conflict = subset::kConflictCount - 1; }) == 0);
-  CHECK(error([](Register& m) { m.conflict = subset::kConflictCount; }) == EINVAL);
+  CHECK(error([](Register& m) { m.wanted.lineage = 0; }) == EPROTO);
+  CHECK(error([](Register& m) { m.wanted.total = 0; }) == EINVAL);
+  CHECK(error([](Register& m) { m.wanted.total = subset::kMaxTotal; }) == 0);
+  CHECK(error([](Register& m) { m.wanted.total = subset::kMaxTotal + 1; }) == EINVAL);
+  CHECK(error([](Register& m) { m.wanted.instance = m.wanted.total - 1; }) == 0);
+  CHECK(error([](Register& m) { m.wanted.instance = m.wanted.total; }) == EINVAL);
+  CHECK(error([](Register& m) { m.wanted.instance = subset::kAnyInstance; }) == 0);
+  CHECK(error([](Register& m) { m.wanted.instance = subset::kAnyInstance - 1; }) == EINVAL);
+  CHECK(error([](Register& m) { m.wanted.weight = 0; }) == EINVAL);
+  CHECK(error([](Register& m) { m.wanted.weight = subset::kMaxWeight; }) == 0);
+  CHECK(error([](Register& m) { m.wanted.weight = subset::kMaxWeight + 1; }) == EINVAL);
+  CHECK(error([](Register& m) { m.wanted.mode = subset::kModeCount - 1; }) == 0);
+  CHECK(error([](Register& m) { m.wanted.mode = subset::kModeCount; }) == EINVAL);
+  CHECK(error([](Register& m) { m.wanted.vacancy = subset::kVacancyCount - 1; }) == 0);
+  CHECK(error([](Register& m) { m.wanted.vacancy = subset::kVacancyCount; }) == EINVAL);
+  CHECK(error([](Register& m) { m.wanted.conflict = subset::kConflictCount - 1; }) == 0);
+  CHECK(error([](Register& m) { m.wanted.conflict = subset::kConflictCount; }) == EINVAL);
   for (size_t reserved : {0, 1, 2, 3}) {
     CHECK(error([&](Register& m) { m.reserved[reserved] = 1ull << 63; }) == EPROTO);
   }
@@ -196,14 +193,14 @@ TEST_CASE("a registration's fields") {
 
 TEST_CASE("a reclaim's fields are a registration's, and an address") {
   auto error = [](auto alter) { return altered_error(good_reclaim(), alter, 1); };
-  CHECK(error([](Reclaim& m) { m.lineage = 0; }) == EPROTO);
-  CHECK(error([](Reclaim& m) { m.total = 0; }) == EINVAL);
-  CHECK(error([](Reclaim& m) { m.instance = m.total; }) == EINVAL);
-  CHECK(error([](Reclaim& m) { m.weight = 0; }) == EINVAL);
-  CHECK(error([](Reclaim& m) { m.mode = subset::kModeCount; }) == EINVAL);
-  CHECK(error([](Reclaim& m) { m.vacancy = subset::kVacancyCount; }) == EINVAL);
-  CHECK(error([](Reclaim& m) { m.conflict = subset::kConflictCount; }) == EINVAL);
-  CHECK(error([](Reclaim& m) { m.flags = 1u << 7; }) == EPROTO);
+  CHECK(error([](Reclaim& m) { m.wanted.lineage = 0; }) == EPROTO);
+  CHECK(error([](Reclaim& m) { m.wanted.total = 0; }) == EINVAL);
+  CHECK(error([](Reclaim& m) { m.wanted.instance = m.wanted.total; }) == EINVAL);
+  CHECK(error([](Reclaim& m) { m.wanted.weight = 0; }) == EINVAL);
+  CHECK(error([](Reclaim& m) { m.wanted.mode = subset::kModeCount; }) == EINVAL);
+  CHECK(error([](Reclaim& m) { m.wanted.vacancy = subset::kVacancyCount; }) == EINVAL);
+  CHECK(error([](Reclaim& m) { m.wanted.conflict = subset::kConflictCount; }) == EINVAL);
+  CHECK(error([](Reclaim& m) { m.wanted.flags = 1u << 7; }) == EPROTO);
   CHECK(error([](Reclaim& m) { m.port = 0; }) == EINVAL);
   CHECK(error([](Reclaim& m) { m.port = 65535; }) == 0);
   CHECK(error([](Reclaim& m) { m.scope = 4; }) == 0);
@@ -214,19 +211,19 @@ TEST_CASE("a reclaim's fields are a registration's, and an address") {
 TEST_CASE("a registration's flags: known bits only") {
   auto error = [](auto alter) { return altered_error(good_register(), alter, 1); };
   for (uint8_t flag : {kModeGiven, kVacancyGiven, kMustJoin, kWeightGiven}) {
-    CHECK(error([&](Register& m) { m.flags = flag; }) == 0);
+    CHECK(error([&](Register& m) { m.wanted.flags = flag; }) == 0);
   }
   for (unsigned bit = 5; bit < 8; ++bit) {
-    CHECK(error([&](Register& m) { m.flags = static_cast<uint8_t>(1u << bit); }) == EPROTO);
+    CHECK(error([&](Register& m) { m.wanted.flags = static_cast<uint8_t>(1u << bit); }) == EPROTO);
   }
 }
 
 TEST_CASE("an elastic registration has neither total nor instance") {
   auto error = [](uint32_t total, uint32_t instance) {
     auto message = good_register();
-    message.flags = kElastic;
-    message.total = total;
-    message.instance = instance;
+    message.wanted.flags = kElastic;
+    message.wanted.total = total;
+    message.wanted.instance = instance;
     return error_of(message, 1);
   };
   CHECK(error(0, subset::kAnyInstance) == 0);

@@ -46,8 +46,8 @@ struct Recorder : Handler {
     if (on_request) return on_request(std::move(request));
     Reply reply;
     if (auto* message = std::get_if<Register>(&request.message)) {
-      reply.total = message->total;
-      reply.instance = message->instance;
+      reply.total = message->wanted.total;
+      reply.instance = message->wanted.instance;
     }
     request.connection->reply(reply);
   }
@@ -217,10 +217,10 @@ std::pair<Fd, Fd> connected_streams() {
 
 Register good_register() {
   Register message;
-  message.lineage = 7;
-  message.total = 8;
-  message.instance = 3;
-  message.weight = 100;
+  message.wanted.lineage = 7;
+  message.wanted.total = 8;
+  message.wanted.instance = 3;
+  message.wanted.weight = 100;
   return message;
 }
 
@@ -278,7 +278,7 @@ TEST_CASE("a registration reaches the handler with its socket and its peer, and 
     CHECK(request.peer.uid == getuid());
     CHECK(request.peer.gid == getgid());
     CHECK(request.connection->open());
-    CHECK(std::get<Register>(request.message).instance == 3);
+    CHECK(std::get<Register>(request.message).wanted.instance == 3);
     request.connection->reply({.instance = 3, .member = 1});
   };
   Fd peer = connect_to(world.path);
@@ -296,8 +296,8 @@ TEST_CASE("several requests on one connection are answered in their order") {
   Fd peer = connect_to(world.path);
   for (uint32_t i = 0; i < 40; ++i) {
     auto message = good_register();
-    message.total = 40;
-    message.instance = i;
+    message.wanted.total = 40;
+    message.wanted.instance = i;
     REQUIRE(send_message(peer, message, {socket.get()}));
   }
   REQUIRE(world.until([&] { return world.handler.handled == 40; }));
@@ -527,7 +527,7 @@ TEST_CASE("malformed messages are refused, and nothing of them stays") {
     check_refused(world, EPROTO, Reply{}, {});
   }
   SUBCASE("out of range") {
-    message.instance = message.total;
+    message.wanted.instance = message.wanted.total;
     check_refused(world, EINVAL, message, one);
   }
   CHECK(world.server->counters().malformed > 0);
