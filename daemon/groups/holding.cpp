@@ -72,8 +72,7 @@ std::string Groups::keep(const Group& group, const Claim& claim, int socket) {
   return "";
 }
 
-// --- its process ends
-// -----------------------------------------------------------------------------
+// --- its process ends ---------------------------------------------------------------------------
 
 bool Groups::keeps_of(int32_t pid) const {
   for (const auto& [serial, runtime] : runtimes_) {
@@ -154,8 +153,7 @@ void Groups::make_room_while_held(const Group& group, KeptSocket& kept) {
     kept.buffer = KeptSocket::Buffer{.raised = *raised, .wanted = wanted};
 }
 
-// --- somebody comes for it
-// ------------------------------------------------------------------------
+// --- somebody comes for it ----------------------------------------------------------------------
 
 // Its process may have ended, or closed it, a moment ago. However many ask, it is looked at once a
 // round.
@@ -228,8 +226,7 @@ void Groups::settle_buffer(KeptSocket& kept) {
   kept.buffer.reset();
 }
 
-// --- nobody comes, or it is not to be kept
-// --------------------------------------------------------
+// --- nobody comes, or it is not to be kept ------------------------------------------------------
 
 void Groups::tend_kept() {
   const auto now = Clock::now();

@@ -601,8 +601,7 @@ void Steering::rearm_notice() {
   subset_control control = parts_->read_control();
   if (control.told == 0) return;
   control.told = 0;
-  if (auto written = parts_->write_control(control); !written)
-    return;  // the next sweep tries again
+  (void)parts_->write_control(control);  // the next sweep tries again
 }
 
 Result<void> Steering::write_record(const Record& record) {
