@@ -138,6 +138,7 @@ class Groups {
   Result<std::string> seat(const Claim& claim, const Admission& admission, GroupSerial serial,
                            int socket);
   Result<std::string> attach(kernel::Steering& steering, int socket);
+  Result<Admission> admit(const Claim& claim);
   Result<void> make_room(const Group* group, Runtime& runtime, const Admission& admission);
   Result<uint32_t> counter_for(const Claim& claim);
   void free_counter(Cookie cookie);

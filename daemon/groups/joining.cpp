@@ -137,11 +137,21 @@ void Groups::report_join(const Group& group, const Claim& claim, const Admission
                      std::to_string(group.total) + " is active"});
 }
 
+// A group grows once. Before it does, or is full, those are looked for that have closed their
+// socket since the last sweep: their seats are vacant then.
+Result<Admission> Groups::admit(const Claim& claim) {
+  auto admission = registry_.admit(claim);
+  if (!admission || admission->group == 0 || admission->slot == kNoSlot) return admission;
+  if (admission->slot < runtimes_.at(admission->group).steering->capacity()) return admission;
+  check_seats(*registry_.find(admission->group));
+  return registry_.admit(claim);
+}
+
 Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
   // fchown and SO_BINDTODEVICE give a bound socket another key: it is no member of the old group.
   if (const Group* other = registry_.with_member(claim.cookie); other && other->key != claim.key)
     (void)leave(claim.cookie, socket);
-  auto admission = registry_.admit(claim);
+  auto admission = admit(claim);
   if (!admission) return tl::unexpected(admission.error());
   const bool is_new = admission->group == 0;
   const GroupSerial serial = is_new ? random_serial() : admission->group;
