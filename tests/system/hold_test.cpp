@@ -26,6 +26,7 @@
 #include "tests/system/harness/fail.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/operator.h"
+#include "tests/system/harness/real_servers.h"
 #include "tests/system/harness/tcp_client.h"
 #include "tests/system/harness/tcp_server.h"
 #include "tests/system/harness/udp_flows.h"
@@ -201,17 +202,12 @@ std::string nginx_prefix(Machine& machine) {
 std::vector<RealServer> real_servers(Machine& machine) {
   const std::string dns_question("\x12\x34\1\0\0\1\0\0\0\0\0\0\1a\4test\0\0\1\0\1", 24);
   const std::string prefix = nginx_prefix(machine);
+  std::vector<std::string> dnsmasq = dnsmasq_command();
+  dnsmasq.emplace_back("--user=root");
   const std::vector<std::string> memcached = {
       "/usr/bin/memcached", "-u", "root", "-l", "127.0.0.1", "-p", "11211", "-U", "11211"};
   return {
-      {"dnsmasq",
-       {"/usr/sbin/dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=5353",
-        "--listen-address=127.0.0.1", "--bind-interfaces", "--no-resolv", "--no-hosts",
-        "--pid-file=", "--log-facility=-", "--user=root", "--address=/#/192.0.2.1"},
-       "127.0.0.1:5353",
-       SOCK_DGRAM,
-       dns_question,
-       "\x12\x34"},
+      {"dnsmasq", dnsmasq, kDnsAddress, SOCK_DGRAM, dns_question, "\x12\x34"},
       {"memcached, UDP", memcached, "127.0.0.1:11211", SOCK_DGRAM,
        std::string("\0\1\0\0\0\1\0\0version\r\n", 17), "VERSION"},
       {"memcached, TCP", memcached, "127.0.0.1:11211", SOCK_STREAM, "version\r\n", "VERSION"},
