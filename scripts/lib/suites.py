@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What `meson test` knows about tests, for the shell.
 
-  suites.py targets BUILD-DIR SUITE   the executables of a suite, as ninja names them
+  suites.py targets BUILD-DIR SUITE   what a suite runs, as ninja names it: tests, and what they depend on
   suites.py tally LOG.json            "PASSED FAILED SKIPPED" in test cases; failures on standard error
 
 A doctest program is as many cases as its own summary says, any other test is one. A program that
@@ -18,13 +18,20 @@ DOCTEST = re.compile(r"\[doctest\] test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+
 SHOWN_LINES = 60
 
 
+def introspect(build_dir, what):
+    return json.loads(subprocess.check_output(["meson", "introspect", "--" + what, build_dir]))
+
+
 def targets(build_dir, suite):
-    tests = json.loads(subprocess.check_output(["meson", "introspect", "--tests", build_dir]))
-    for test in tests:
-        program = os.path.relpath(test["cmd"][0], os.path.realpath(build_dir))
-        # A tool of the machine that tests a file is not built.
-        if any(name.split(":")[-1] == suite for name in test["suite"]) and program[:2] != "..":
-            yield program
+    built = {target["id"]: target["filename"] for target in introspect(build_dir, "targets")}
+    for test in introspect(build_dir, "tests"):
+        if all(name.split(":")[-1] != suite for name in test["suite"]):
+            continue
+        for file in [test["cmd"][0], *(file for each in test["depends"] for file in built[each])]:
+            file = os.path.relpath(file, os.path.realpath(build_dir))
+            # A tool of the machine that tests a file is not built.
+            if file[:2] != "..":
+                yield file
 
 
 def cases_of(test):
