@@ -80,6 +80,8 @@ def measure(options):
         print(f"bench: {problem}", file=sys.stderr)
         status = status or 1
     results = out / "results.json"
+    for line in report.programs(document):
+        print(f"   {line}")
     document = merge.into(results, document)
     written = report.write(document, out, plots=options.kind != "smoke")
     print(f"   {results}\n   {written}")

@@ -5,6 +5,7 @@ docs/BENCHMARKS.md is a text with generated blocks between `<!-- begin NAME -->`
 update_document() writes those anew and leaves the text alone, so that every figure comes from one
 run's document.
 """
+import json
 import re
 
 from . import yardsticks
@@ -92,6 +93,14 @@ def yardstick_block(document):
     return "\n".join(lines) + "\n"
 
 
+def programs(document):
+    """A line for each mode: how long the program is, and how long it runs."""
+    for system in tables_of(document).get("selection", {"systems": {}})["systems"].values():
+        size, run = (system["metrics"].get(metric) for metric in ("instructions", "ours_run_ns"))
+        if size and run:
+            yield f"{system['label']}: {size['median']:,.0f} instructions, {run['median']:.0f} ns a run"
+
+
 def write(document, out, plots=True):
     """The whole report of a run, beside its results."""
     images = {}
@@ -117,6 +126,7 @@ def update_document(document, root):
     for ident, table in tables.items():
         image = f"benchmarks/{images[ident]}" if ident in images else None
         blocks[ident] = table_block(table, image)
+    (folder / "results.json").write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
     path = root / "docs" / "BENCHMARKS.md"
     text = path.read_text(encoding="utf-8")
 
