@@ -325,8 +325,12 @@ static __always_inline struct sock *sock_of(struct file *file)
 SEC("iter/bpf_sk_storage_map")
 int sample_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
-	if (ctx->sk && ctx->value)
-		write_sample(ctx->meta->seq, ctx->sk, ctx->value, 0);
+	/* Read once: to the verifier of Linux 6.1 what is read again may be null again. */
+	struct sock *sk = ctx->sk;
+	struct subset_tag *tag = ctx->value;
+
+	if (sk && tag)
+		write_sample(ctx->meta->seq, sk, tag, 0);
 	return 0;
 }
 
