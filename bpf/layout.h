@@ -23,6 +23,9 @@
 /* Members that least mode compares; where there are more, it takes two at random. */
 #define SUBSET_SCAN 64u
 
+/* They are compared so many at a time. */
+#define SUBSET_STEP 4u
+
 /* Members that a search for any living one tries. */
 #define SUBSET_TRIES 16u
 
@@ -71,13 +74,13 @@ struct subset_row {
 
 /* A member that may be selected. */
 struct subset_candidate {
+	__u32 cost;    /* of an open connection, by its weight: subset_cost() */
+	__u16 counter; /* of its open connections */
 	__u16 slot;
-	__u16 weight;
-	__u32 counter; /* of its open connections */
 };
 
 /* All members that may be selected: what least mode compares, and where a flow goes whose member has
- * just died. */
+ * just died. After the last one some stand there once more, up to a multiple of SUBSET_STEP. */
 struct subset_candidates {
 	__u32 count;
 	__u32 padding;

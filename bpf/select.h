@@ -57,14 +57,49 @@ static inline __u32 subset_wrap(__u32 start, __u32 step, __u32 n)
 	return at - (n & ~below);
 }
 
-/* All ones if a has fewer open connections for its weight than b, else 0. Compares a/wa < b/wb
- * without dividing: counts below 2^32, weights to 1000. Without a branch, as above. */
-static inline __u64 subset_less_loaded(__u64 open_a, __u32 weight_a, __u64 open_b, __u32 weight_b)
+/* What one open connection counts for on a member of this weight (1 to 1000). A multiple of
+ * SUBSET_SCAN, so that a place fits below. */
+static inline __u32 subset_cost(__u32 weight)
 {
-	__u64 less = (__u64)((__s64)(open_a * weight_b - open_b * weight_a) >> 63);
+	return ((1u << 26) - 1) / weight * SUBSET_SCAN;
+}
+
+/* More than any member's burden; as the other burdens it is compared as a signed number, since a
+ * counter may be below zero for a moment. */
+#define SUBSET_NO_BURDEN (1ull << 62)
+
+/* Open connections for the member's weight, and its place among those that have as many: one number,
+ * so that a comparison is a subtraction. Fewer than 2^30 connections. */
+static inline __u64 subset_burden(__u64 open, __u32 cost, __u32 place)
+{
+	return open * cost + place;
+}
+
+/* The burden, or where the mask is all ones SUBSET_NO_BURDEN or more. */
+static inline __u64 subset_unless(__u64 mask, __u64 burden)
+{
+	return burden + (mask & SUBSET_NO_BURDEN);
+}
+
+/* The smaller of two burdens. Without a branch, as above. */
+static inline __u64 subset_min(__u64 a, __u64 b)
+{
+	__u64 less = (__u64)((__s64)(a - b) >> 63); /* all ones if a < b */
 
 	subset_opaque(less);
-	return less;
+	return b + ((a - b) & less);
+}
+
+/* The place of the i-th of up to SUBSET_SCAN members: `start` is first, those before it are last. */
+static inline __u32 subset_place(__u32 i, __u32 start)
+{
+	return (i - start) % SUBSET_SCAN;
+}
+
+/* Whose place a burden names. */
+static inline __u32 subset_at_place(__u64 burden, __u32 start)
+{
+	return ((__u32)burden + start) % SUBSET_SCAN;
 }
 
 /* All ones if a is b, else 0; both below 2^63. Without a branch, as above. */
@@ -74,12 +109,6 @@ static inline __u64 subset_same(__u64 a, __u64 b)
 
 	subset_opaque(same);
 	return same;
-}
-
-/* a where the mask is all ones, b where it is 0. */
-static inline __u64 subset_choose(__u64 mask, __u64 a, __u64 b)
-{
-	return b ^ ((a ^ b) & mask);
 }
 
 #endif /* SUBSET_BPF_SELECT_H */

@@ -19,6 +19,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bench/load/address.h"
+#include "bench/load/ring.h"
 #include "bench/load/thread.h"
 #include "bench/probe/group.h"
 
@@ -31,11 +32,13 @@ struct Options {
   uint32_t slots = 2;
   bool tcp = false;
   bool one_by_one = false;
+  unsigned flows = 64;
   unsigned turns = 2000;
   uint16_t port = 21000;
 };
 
-constexpr unsigned kFlows = 64;
+// Datagrams, or connections, of a turn.
+constexpr unsigned kBatch = 64;
 
 // --- programs -----------------------------------------------------------------------------------
 
@@ -118,10 +121,10 @@ struct Target {
 
   // Takes everything that has come, `wanted` in all; gives up after a while.
   unsigned drain(unsigned wanted) {
-    std::array<epoll_event, kFlows> events{};
+    std::array<epoll_event, kBatch> events{};
     unsigned got = 0;
     while (got < wanted) {
-      const int ready = epoll_wait(epoll.get(), events.data(), kFlows, 50);
+      const int ready = epoll_wait(epoll.get(), events.data(), kBatch, 50);
       if (ready <= 0) break;
       for (int i = 0; i < ready; i++) got += take_all(events[static_cast<size_t>(i)].data.fd);
     }
@@ -141,25 +144,26 @@ struct Target {
   }
 };
 
-// Sends from kFlows addresses, by default all in one system call: so the kernel handles one after
+// Sends from some addresses, by default all in one system call: so the kernel handles one after
 // the other, as it does what a network card brings. A call for each adds what a call does to the
 // CPU's caches, where pages are isolated without PCID its whole TLB.
 class Sender {
  public:
-  static Result<Sender> create(bool one_by_one) {
+  static Result<Sender> create(const Options& options) {
     Sender sender;
-    sender.one_by_one_ = one_by_one;
+    sender.one_by_one_ = options.one_by_one;
+    sender.flows_ = std::max(1u, options.flows);
     sender.socket_ = Fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     if (!sender.socket_) return fail_errno("make a client");
     return sender;
   }
 
   void send(sockaddr_in to) {
-    std::array<mmsghdr, kFlows> messages{};
-    std::array<Source, kFlows> sources{};
+    std::array<mmsghdr, kBatch> messages{};
+    std::array<Source, kBatch> sources{};
     iovec text{.iov_base = const_cast<char*>("hello"), .iov_len = 5};
-    for (unsigned i = 0; i < kFlows; i++) {
-      fill(sources[i], client_address(i));
+    for (unsigned i = 0; i < kBatch; i++) {
+      fill(sources[i], client_address(i % flows_));
       msghdr& header = messages[i].msg_hdr;
       header.msg_name = &to;
       header.msg_namelen = sizeof to;
@@ -169,7 +173,7 @@ class Sender {
       header.msg_controllen = sizeof sources[i].bytes;
     }
     if (!one_by_one_) {
-      sendmmsg(socket_.get(), messages.data(), kFlows, 0);
+      sendmmsg(socket_.get(), messages.data(), kBatch, 0);
       return;
     }
     for (mmsghdr& message : messages) sendmsg(socket_.get(), &message.msg_hdr, 0);
@@ -191,25 +195,61 @@ class Sender {
 
   Fd socket_;
   bool one_by_one_ = false;
+  unsigned flows_ = 1;
 };
 
-// Ended by a reset, so that nothing waits out a TIME_WAIT.
-void open_connections(const sockaddr_in& to, std::vector<Fd>& open) {
-  const linger reset{.l_onoff = 1, .l_linger = 0};
-  for (unsigned i = 0; i < kFlows; i++) {
-    Fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    setsockopt(client.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    if (connect(client.get(), generic(to), sizeof to) == 0) open.push_back(std::move(client));
+// Connects, likewise. Each connection is ended by a reset, so that nothing waits out a TIME_WAIT.
+class Connector {
+ public:
+  static Result<Connector> create(const Options& options) {
+    Connector connector;
+    connector.one_by_one_ = options.one_by_one;
+    auto ring = Ring::create(2 * kBatch, 0, 0);
+    if (!ring) return tl::unexpected(ring.error());
+    connector.ring_ = std::move(*ring);
+    return connector;
   }
-}
+
+  std::vector<Fd> open(const sockaddr_in& to) {
+    std::vector<Fd> clients;
+    const linger reset{.l_onoff = 1, .l_linger = 0};
+    for (unsigned i = 0; i < kBatch; i++) {
+      clients.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      setsockopt(clients[i].get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    }
+    if (one_by_one_) {
+      for (const Fd& client : clients) connect(client.get(), generic(to), sizeof to);
+    } else {
+      connect_all(to, clients);
+    }
+    return clients;
+  }
+
+ private:
+  void connect_all(const sockaddr_in& to, const std::vector<Fd>& clients) {
+    for (const Fd& client : clients)
+      io_uring_prep_connect(ring_->entry(), client.get(), generic(to), sizeof to);
+    unsigned done = 0;
+    for (unsigned tries = 0; done < kBatch && tries < kBatch; tries++) {
+      ring_->wait(100'000'000);
+      ring_->complete([&](const io_uring_cqe&) { done++; });
+    }
+  }
+
+  std::unique_ptr<Ring> ring_;
+  bool one_by_one_ = false;
+};
 
 class Probe {
  public:
   static Result<Probe> create(const Options& options) {
     Probe probe;
-    auto sender = Sender::create(options.one_by_one);
+    auto sender = Sender::create(options);
     if (!sender) return tl::unexpected(sender.error());
     probe.sender_ = std::move(*sender);
+    auto connector = Connector::create(options);
+    if (!connector) return tl::unexpected(connector.error());
+    probe.connector_ = std::move(*connector);
     const int type = options.tcp ? SOCK_STREAM : SOCK_DGRAM;
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -262,12 +302,12 @@ class Probe {
       const uint64_t before = now_ns();
       if (target.group.type == SOCK_DGRAM) {
         sender_.send(target.group.address);
-        missing_ += kFlows - target.drain(kFlows);
+        missing_ += kBatch - target.drain(kBatch);
       } else {
-        open_connections(target.group.address, open);
-        missing_ += kFlows - target.drain(static_cast<unsigned>(open.size()));
+        open = connector_.open(target.group.address);
+        missing_ += kBatch - target.drain(kBatch);
       }
-      cost[which] = static_cast<double>(now_ns() - before) / kFlows;
+      cost[which] = static_cast<double>(now_ns() - before) / kBatch;
     }
     turns_++;
     return cost;
@@ -301,7 +341,7 @@ class Probe {
     for (unsigned i = 0; i < turns; i++) turn();
     auto empty = runs_of(empty_program_.get());
     if (!empty) return tl::unexpected(empty.error());
-    auto ours = runs_of_ours(programs, uint64_t{turns} * kFlows);
+    auto ours = runs_of_ours(programs, uint64_t{turns} * kBatch);
     if (!ours) return tl::unexpected(ours.error());
     const double empty_ns =
         static_cast<double>(empty->nanoseconds - empty_before->nanoseconds) /
@@ -316,6 +356,7 @@ class Probe {
   }
 
   Sender sender_;
+  Connector connector_;
   std::vector<Target> targets_;
   Fd empty_program_;
   unsigned turns_ = 0;
@@ -329,7 +370,9 @@ int main(int argc, char** argv) try {
   CLI::App app{"Measures what a selection costs and prints it as JSON", "select_cost"};
   app.add_option("--slots", options.slots, "sockets of our group")->capture_default_str();
   app.add_flag("--tcp", options.tcp, "connections instead of datagrams; no end-to-end figure");
-  app.add_flag("--one-by-one", options.one_by_one, "a system call for each datagram");
+  app.add_flag("--one-by-one", options.one_by_one, "a system call for each");
+  app.add_option("--flows", options.flows, "addresses that datagrams come from, up to 64")
+      ->capture_default_str();
   app.add_option("--turns", options.turns, "of 64 for each group")->capture_default_str();
   app.add_option("--port", options.port, "the first of three")->capture_default_str();
   CLI11_PARSE(app, argc, argv);

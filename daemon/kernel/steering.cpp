@@ -28,6 +28,8 @@ static_assert(SUBSET_HASH == static_cast<uint32_t>(Mode::Hash) &&
               SUBSET_NUMA == static_cast<uint32_t>(Mode::Numa) &&
               SUBSET_LEAST == static_cast<uint32_t>(Mode::Least));
 
+static_assert(SUBSET_COUNTERS - 1 <= UINT16_MAX, "a candidate names its counter in 16 bits");
+
 uint32_t power_of_two(uint64_t at_least) {
   uint32_t size = 1;
   while (size < at_least && size < kMaxSlots) size *= 2;
@@ -409,10 +411,13 @@ Result<void> Steering::Parts::fill(const steer_bpf& loaded, uint32_t copy, const
   buffer.assign((sizeof(subset_candidates) + slots * sizeof(subset_candidate)) / 8, 0);
   auto* all = reinterpret_cast<subset_candidates*>(buffer.data());
   all->count = static_cast<uint32_t>(std::min<size_t>(table.candidates.size(), slots));
-  for (uint32_t i = 0; i < all->count; i++) {
-    const Candidate& candidate = table.candidates[i];
-    all->member[i] = {
-        .slot = candidate.slot, .weight = candidate.weight, .counter = counter_of(candidate.slot)};
+  // Capacities are multiples of a step.
+  const uint32_t listed = (all->count + SUBSET_STEP - 1) / SUBSET_STEP * SUBSET_STEP;
+  for (uint32_t i = 0; i < listed; i++) {
+    const Candidate& candidate = table.candidates[i % all->count];
+    all->member[i] = {.cost = subset_cost(candidate.weight),
+                      .counter = static_cast<uint16_t>(counter_of(candidate.slot)),
+                      .slot = candidate.slot};
   }
   return checked(bpf_map_update_elem(bpf_map__fd(loaded.maps.candidates), &copy, all, BPF_ANY),
                  "write the candidates");

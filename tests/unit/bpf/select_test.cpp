@@ -139,28 +139,61 @@ TEST_CASE("a walk with wrap meets each of n once, wherever it starts") {
   }
 }
 
-TEST_CASE("less_loaded compares quotients exactly, and says so with all bits or none") {
-  constexpr uint64_t kAll = ~uint64_t{0};
+// Exactly where weights are equal, or counts are small; otherwise to what a cost is rounded by.
+TEST_CASE("a burden is open connections for a weight") {
   for (int i = 0; i < kTries; i++) {
-    const uint64_t open_a = draw(i % 2 ? 100 : kAllHashes);
-    const uint64_t open_b = draw(i % 2 ? 100 : kAllHashes);
+    const bool small = i % 2;
+    const uint64_t open_a = draw(small ? 50 : 1 << 30);
+    const uint64_t open_b = draw(small ? 50 : 1 << 30);
     const uint32_t weight_a = 1 + draw(1000);
-    const uint32_t weight_b = 1 + draw(1000);
-    const bool less = open_a * weight_b < open_b * weight_a;
-    REQUIRE(subset_less_loaded(open_a, weight_a, open_b, weight_b) == (less ? kAll : 0));
-    REQUIRE(subset_less_loaded(open_a, weight_a, open_a, weight_a) == 0);
+    const uint32_t weight_b = i % 3 ? 1 + draw(1000) : weight_a;
+    const double a = static_cast<double>(open_a) / weight_a;
+    const double b = static_cast<double>(open_b) / weight_b;
+    const double slack = small || weight_a == weight_b ? 0 : b * 2e-5;
+    const uint64_t burden_a = subset_burden(open_a, subset_cost(weight_a), draw(SUBSET_SCAN));
+    const uint64_t burden_b = subset_burden(open_b, subset_cost(weight_b), draw(SUBSET_SCAN));
+    if (a < b - slack) REQUIRE(burden_a < burden_b);
+    if (a > b + slack) REQUIRE(burden_a > burden_b);
+    REQUIRE(burden_a < SUBSET_NO_BURDEN);
   }
 }
 
-// What least mode starts its comparison with.
-TEST_CASE("any member has less than 1/0") {
-  CHECK(subset_less_loaded(0, 1, 1, 0) != 0);
-  CHECK(subset_less_loaded(kAllHashes, 1000, 1, 0) != 0);
+// A counter that is below zero for a moment belongs to somebody who has nothing to do.
+TEST_CASE("a negative count is less than none") {
+  const uint64_t below = subset_burden(~uint64_t{0}, subset_cost(1000), 63);
+  CHECK(subset_min(below, subset_burden(0, subset_cost(1), 0)) == below);
+  CHECK(static_cast<int64_t>(below) < static_cast<int64_t>(SUBSET_NO_BURDEN));
 }
 
-TEST_CASE("choose") {
-  CHECK(subset_choose(~uint64_t{0}, 3, 5) == 3);
-  CHECK(subset_choose(0, 3, 5) == 5);
+TEST_CASE("the smaller of two burdens, and nobody who is excepted") {
+  for (int i = 0; i < kTries; i++) {
+    const uint64_t a = subset_burden(draw(1 << 30), subset_cost(1 + draw(1000)), draw(SUBSET_SCAN));
+    const uint64_t b = subset_burden(draw(1 << 30), subset_cost(1 + draw(1000)), draw(SUBSET_SCAN));
+    REQUIRE(subset_min(a, b) == std::min(a, b));
+    REQUIRE(subset_unless(0, a) == a);
+    REQUIRE(subset_min(subset_unless(~uint64_t{0}, a), b) == b);
+    REQUIRE(subset_unless(~uint64_t{0}, a) >= SUBSET_NO_BURDEN);
+  }
+}
+
+// The places of up to SUBSET_SCAN members begin at `start` and go around; who is listed once more
+// behind the last is never the first.
+TEST_CASE("a place names its member, and those before the start come last") {
+  for (uint32_t count = 1; count <= SUBSET_SCAN; count++) {
+    for (uint32_t start = 0; start < count; start++) {
+      std::vector<uint32_t> order(count);
+      for (uint32_t i = 0; i < count; i++) order[i] = i;
+      std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
+        return subset_place(a, start) < subset_place(b, start);
+      });
+      for (uint32_t i = 0; i < count; i++) {
+        REQUIRE(order[i] == (start + i) % count);
+        const uint64_t burden = subset_burden(draw(1000), subset_cost(7), subset_place(i, start));
+        REQUIRE(subset_at_place(burden, start) == i);
+      }
+    }
+  }
+  CHECK(SUBSET_SCAN % SUBSET_STEP == 0);
 }
 
 TEST_CASE("a copy of the table is a run of its domains' rows") {
