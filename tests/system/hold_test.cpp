@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -66,30 +67,6 @@ TcpServer start_tcp(Machine& machine, const Environment& environment, uint32_t i
       {.id = id, .address = kTcp, .environment = environment, .arguments = {}, .user = {}});
 }
 
-// The number of the system call that a stopped process was stopped in; -1: in none.
-long stands_in(pid_t pid) {
-  long number = -1;
-  std::ifstream("/proc/" + std::to_string(pid) + "/syscall") >> number;
-  return number;
-}
-
-bool is_stopped(pid_t pid) {
-  const std::string stat = read_file("/proc/" + std::to_string(pid) + "/stat");
-  const size_t name_end = stat.rfind(')');
-  return name_end != std::string::npos && stat.compare(name_end, 3, ") T") == 0;
-}
-
-void stop_in(const Process& server, long call) {
-  const bool done = eventually([&] {
-    server.signal(SIGSTOP);
-    if (eventually([&] { return is_stopped(server.pid()); }) && stands_in(server.pid()) == call)
-      return true;
-    server.signal(SIGCONT);
-    return false;
-  });
-  REQUIRE(done);
-}
-
 const MemberStatus* held_of(const GroupStatus& group, uint32_t instance) {
   auto found = std::ranges::find_if(group.members, [&](const MemberStatus& member) {
     return member.instance == instance && member.state == "held";
@@ -140,8 +117,8 @@ Losses kill_and_start(Machine& machine, const DaemonProcess& daemon, const std::
   for (uint32_t round = 0; round < rounds; round++) {
     const uint32_t victim = round % kInstances;
     std::vector<TcpClient> clients;
-    stop_in(udp[victim].process(), SYS_ppoll);
-    stop_in(tcp[victim].process(), SYS_poll);
+    udp[victim].process().stop_in(SYS_ppoll);
+    tcp[victim].process().stop_in(SYS_poll);
     connect_some(clients);
     load.wait_rounds(2);
     Document status = daemon.status();
@@ -246,16 +223,15 @@ bool is_answered(const Fd& client, const RealServer& server) {
 }
 
 void kill_real_server(Machine& machine, const DaemonProcess& daemon, const RealServer& real) {
-  constexpr int kTimes = 3;
+  const int times = std::getenv("SUBSET_TEST_LONG") != nullptr ? 50 : 3;
   constexpr int kQuestions = 20;  // before it is killed, and again behind
   const Command command{.argv = real.argv, .environment = holding(daemon, "0/1")};
   Process server(machine, command);
   INFO(server.err());
   REQUIRE(eventually([&] { return is_answered(put_question(real), real); }));
-  for (int round = 0; round < kTimes; round++) {
+  for (int round = 0; round < times; round++) {
     std::vector<Fd> clients;
-    server.signal(SIGSTOP);
-    REQUIRE(eventually([&] { return is_stopped(server.pid()); }));
+    server.stop();
     for (int i = 0; i < kQuestions; i++) clients.push_back(put_question(real));
     server.kill9();
     for (int i = 0; i < kQuestions; i++) clients.push_back(put_question(real));

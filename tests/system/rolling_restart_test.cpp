@@ -13,12 +13,9 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <set>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -28,6 +25,7 @@
 
 #include "tests/system/harness/daemon_process.h"
 #include "tests/system/harness/dns_load.h"
+#include "tests/system/harness/hobble.h"
 #include "tests/system/harness/http_load.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/process.h"
@@ -38,55 +36,11 @@ namespace subset::test {
 namespace {
 
 constexpr uint32_t kInstances = 4;
-constexpr auto kStop = 20ms;
 
 // Of four instances each; a roll takes half a second to two.
 int rolls() {
   return std::getenv("SUBSET_TEST_LONG") != nullptr ? 50 : 13;
 }
-
-std::set<pid_t> children_of(pid_t pid) {
-  std::istringstream list(
-      read_file("/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) + "/children"));
-  std::set<pid_t> children;
-  for (pid_t child = 0; list >> child;) children.insert(child);
-  return children;
-}
-
-// Stops all of a run's instances for a moment as soon as another one is started. Each is a process
-// group of its own.
-class Hobble {
- public:
-  explicit Hobble(pid_t run) : run_(run), known_(children_of(run)), thread_([this] { work(); }) {}
-  ~Hobble() {
-    stopping_ = true;
-    thread_.join();
-  }
-  uint32_t stops() const { return stops_; }
-
- private:
-  void work() {
-    for (; !stopping_; std::this_thread::sleep_for(1ms)) {
-      std::set<pid_t> now = children_of(run_);
-      const bool newcomer =
-          std::ranges::any_of(now, [&](pid_t pid) { return !known_.contains(pid); });
-      if (newcomer) stop_the_known();
-      known_ = std::move(now);
-    }
-  }
-  void stop_the_known() {
-    for (const pid_t pid : known_) kill(-pid, SIGSTOP);
-    std::this_thread::sleep_for(kStop);
-    for (const pid_t pid : known_) kill(-pid, SIGCONT);
-    stops_++;
-  }
-
-  pid_t run_;
-  std::set<pid_t> known_;
-  std::atomic<bool> stopping_ = false;
-  std::atomic<uint32_t> stops_ = 0;
-  std::thread thread_;
-};
 
 bool all_active(const DaemonProcess& daemon, const char* group) {
   return eventually([&] {
@@ -94,20 +48,6 @@ bool all_active(const DaemonProcess& daemon, const char* group) {
     const GroupStatus* found = status.find(group);
     return found != nullptr && found->active() == kInstances;
   });
-}
-
-size_t rolls_done(const Process& run) {
-  return lines_with(run.err(), "rolling restart: done").size();
-}
-
-// Restarts all of a run's instances so many times.
-void roll(const Process& run, int times) {
-  for (int i = 0; i < times; i++) {
-    const size_t before = rolls_done(run);
-    run.signal(SIGHUP);
-    const bool done = eventually([&] { return !run.alive() || rolls_done(run) > before; }, 60s);
-    if (!done || !run.alive()) throw std::runtime_error("a roll does not end: " + run.err());
-  }
 }
 
 // Of all of nginx's listeners.
@@ -127,14 +67,10 @@ std::string complaints(const Process& run) {
 }
 
 // One of several servers over plain SO_REUSEPORT: the shim finds no daemon.
-Process start_plain(Machine& machine, std::vector<std::string> server, uint32_t number) {
-  for (std::string& word : server) {
-    if (const size_t place = word.find("{i}"); place != std::string::npos)
-      word.replace(place, 3, std::to_string(number));
-  }
+Process start_plain(Machine& machine, const std::vector<std::string>& server, uint32_t number) {
   Environment environment = shim_environment(machine.file("nobody"), "0/4");
   environment["SUBSET_LOG"] = "off";
-  return Process(machine, {.argv = std::move(server), .environment = environment});
+  return Process(machine, {.argv = numbered(server, number), .environment = environment});
 }
 
 // Its own socket among those of the port, in the kernel's list of this network.
@@ -160,7 +96,7 @@ void restart_plain(Machine& machine, Plain& plain, uint32_t which, uint32_t numb
     throw std::runtime_error("a server does not listen: " + newcomer.err());
   Process& old = plain.servers[which];
   old.signal(SIGSTOP);
-  std::this_thread::sleep_for(kStop);
+  std::this_thread::sleep_for(Hobble::kStop);
   old.signal(SIGTERM);
   old.signal(SIGCONT);
   if (!old.wait()) throw std::runtime_error("a server does not end");

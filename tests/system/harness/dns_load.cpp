@@ -108,6 +108,7 @@ void DnsLoad::give_up(Clock::time_point now) {
     if (!flow.waits || now - flow.asked < settings_.patience) continue;
     flow.waits = false;
     waiting_--;
+    lost_++;
   }
 }
 

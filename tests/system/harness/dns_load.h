@@ -37,6 +37,8 @@ class DnsLoad {
   explicit DnsLoad(const Settings& settings);
   ~DnsLoad();
 
+  // Questions that were given up so far.
+  uint64_t lost() const { return lost_; }
   // Asks no more, and waits for what is on the way.
   Outcome stop();
 
@@ -62,6 +64,7 @@ class DnsLoad {
   size_t waiting_ = 0;  // flows with a question on the way
   Outcome outcome_;
   Clock::time_point begun_, ended_;
+  std::atomic<uint64_t> lost_ = 0;
   std::atomic<bool> stopping_ = false;
   std::thread thread_;
 };

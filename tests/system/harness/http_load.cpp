@@ -102,6 +102,7 @@ void HttpLoad::end(Visit& visit, int error) {
   const auto took =
       std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - visit.begun);
   outcome_.slowest = std::max(outcome_.slowest, took);
+  if (error != 0 || !visit.good) lost_++;
   if (error == 0 && visit.good)
     outcome_.answered++;
   else if (error == ECONNRESET || error == EPIPE)

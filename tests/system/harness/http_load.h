@@ -37,6 +37,8 @@ class HttpLoad {
   explicit HttpLoad(const Settings& settings);
   ~HttpLoad();
 
+  // Connections that were not answered as they should be, so far.
+  uint64_t lost() const { return lost_; }
   // Connects no more, and waits for what is on the way.
   Outcome stop();
 
@@ -62,6 +64,7 @@ class HttpLoad {
   uint32_t open_ = 0;
   Outcome outcome_;
   Clock::time_point begun_, ended_;
+  std::atomic<uint64_t> lost_ = 0;
   std::atomic<bool> stopping_ = false;
   std::thread thread_;
 };

@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <sstream>
 #include <stdexcept>
 
@@ -110,6 +111,19 @@ Fd create_file(const std::filesystem::path& path) {
   return Fd(checked(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644), path));
 }
 
+// The number of the system call that a stopped process was stopped in; -1: in none.
+long stands_in(pid_t pid) {
+  long number = -1;
+  std::ifstream("/proc/" + std::to_string(pid) + "/syscall") >> number;
+  return number;
+}
+
+bool is_stopped(pid_t pid) {
+  const std::string stat = read_file("/proc/" + std::to_string(pid) + "/stat");
+  const size_t name_end = stat.rfind(')');
+  return name_end != std::string::npos && stat.compare(name_end, 3, ") T") == 0;
+}
+
 }  // namespace
 
 Process::Process(Machine& machine, Command command) {
@@ -169,6 +183,21 @@ std::optional<int> Process::wait(Clock::duration limit) {
   handle_.reset();
   status_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return status_;
+}
+
+void Process::stop() const {
+  signal(SIGSTOP);
+  if (!eventually([&] { return is_stopped(pid_); })) throw std::runtime_error("it does not stop");
+}
+
+void Process::stop_in(long call) const {
+  const bool done = eventually([&] {
+    stop();
+    if (stands_in(pid_) == call) return true;
+    signal(SIGCONT);
+    return false;
+  });
+  if (!done) throw std::runtime_error("it never waits in system call " + std::to_string(call));
 }
 
 // A process is a zombie, and waitpid returns, only after the kernel has run its deferred closes.

@@ -39,6 +39,10 @@ class Process {
   void signal(int number) const;
   // Exit status, 128 + signal if one ended it; empty if it runs on when the limit is over.
   std::optional<int> wait(Clock::duration limit = kPatience);
+  // SIGSTOP, and back only when it stands still.
+  void stop() const;
+  // Stops it where it waits in this system call, having done all that it was asked.
+  void stop_in(long call) const;
   // SIGKILL, and back only when the kernel has closed all that it held (but for what an io_uring
   // still polls).
   void kill9();

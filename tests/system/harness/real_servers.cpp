@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "tests/system/harness/real_servers.h"
 
+#include <csignal>
 #include <fstream>
+#include <stdexcept>
 
 #include <doctest/doctest.h>
 
@@ -9,10 +11,10 @@
 
 namespace subset::test {
 
-std::vector<std::string> dnsmasq_command() {
+std::vector<std::string> dnsmasq_command(uint16_t port) {
   return {"dnsmasq",
           "--keep-in-foreground",
-          "--port=5353",
+          "--port=" + std::to_string(port),
           "--listen-address=127.0.0.1",
           "--bind-interfaces",
           "--conf-file=/dev/null",
@@ -23,8 +25,8 @@ std::vector<std::string> dnsmasq_command() {
           "--log-facility=-"};
 }
 
-std::vector<std::string> nginx_command(Machine& machine) {
-  const std::string path = machine.file("nginx.conf");
+std::vector<std::string> nginx_command(Machine& machine, const std::string& listen) {
+  const std::string path = machine.file(machine.unique("nginx.conf"));
   const std::string directory = machine.file("");
   std::ofstream(path) << "worker_processes 1; daemon off; error_log /dev/null;\n"
                       << "events { worker_connections 512; }\n"
@@ -34,9 +36,17 @@ std::vector<std::string> nginx_command(Machine& machine) {
                       << "fastcgi_temp_path " << directory << "c;\n"
                       << "uwsgi_temp_path " << directory << "d;\n"
                       << "scgi_temp_path " << directory << "e;\n"
-                      << "server { listen " << kHttpAddress << ";\n"
+                      << "server { listen " << listen << ";\n"
                       << "location / { return 200 \"well\"; } } }\n";
   return {"/usr/sbin/nginx", "-c", path, "-g", "pid " + directory + "pid.{i};"};
+}
+
+std::vector<std::string> numbered(std::vector<std::string> command, uint32_t number) {
+  for (std::string& word : command) {
+    if (const size_t place = word.find("{i}"); place != std::string::npos)
+      word.replace(place, 3, std::to_string(number));
+  }
+  return command;
 }
 
 Command run_command(const DaemonProcess& daemon, uint32_t copies,
@@ -48,6 +58,19 @@ Command run_command(const DaemonProcess& daemon, uint32_t copies,
   command.argv.emplace_back("--");
   command.argv.insert(command.argv.end(), server.begin(), server.end());
   return command;
+}
+
+size_t rolls_done(const Process& run) {
+  return lines_with(run.err(), "rolling restart: done").size();
+}
+
+void roll(const Process& run, int times) {
+  for (int i = 0; i < times; i++) {
+    const size_t before = rolls_done(run);
+    run.signal(SIGHUP);
+    const bool done = eventually([&] { return !run.alive() || rolls_done(run) > before; }, 60s);
+    if (!done || !run.alive()) throw std::runtime_error("a roll does not end: " + run.err());
+  }
 }
 
 void tell_outcome(const std::string& how, const DnsLoad::Outcome& dns,
