@@ -45,6 +45,7 @@
 #include "tests/system/harness/control.h"
 #include "tests/system/harness/daemon_process.h"
 #include "tests/system/harness/fail.h"
+#include "tests/system/harness/kernel_objects.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/operator.h"
 #include "tests/system/servers/address.h"
@@ -322,38 +323,12 @@ std::string group_key(const kernel::RecordHead& record) {
   return Place{.protocol = static_cast<Protocol>(record.protocol), .port = record.port}.group();
 }
 
-// A map or program of the machine, as bpftool shows it.
-struct Object {
-  std::string name;
-  std::vector<uint32_t> maps;  // of a program
-};
-
-std::map<uint32_t, Object> objects(const char* what, Machine& machine) {
-  const Finished finished = run(machine, {.argv = {"bpftool", "-j", what, "list"}});
-  std::map<uint32_t, Object> found;
-  for (const auto& each : nlohmann::json::parse(finished.out)) {
-    found[each.at("id").get<uint32_t>()] = {.name = each.value("name", ""),
-                                            .maps = each.value("map_ids", std::vector<uint32_t>{})};
-  }
-  return found;
-}
-
-// Ids behind the descriptors of a process: "map_id" or "prog_id".
-std::set<uint32_t> ids_held(pid_t pid, const std::string& kind) {
-  std::set<uint32_t> ids;
-  for (const auto& entry : fs::directory_iterator("/proc/" + std::to_string(pid) + "/fdinfo")) {
-    for (const std::string& line : lines_with(read_file(entry.path()), kind + ":"))
-      ids.insert(static_cast<uint32_t>(std::stoul(line.substr(kind.size() + 1))));
-  }
-  return ids;
-}
-
 // Everything that is compared after each restart.
 class Truth {
  public:
   Truth(Machine& machine, const DaemonProcess& daemon,
         const std::vector<std::unique_ptr<Stormer>>& storm)
-      : machine_(machine), daemon_(daemon), storm_(storm) {}
+      : objects_(machine, daemon), daemon_(daemon), storm_(storm) {}
 
   void check() {
     const Document status = daemon_.status();
@@ -369,56 +344,21 @@ class Truth {
     check_descriptors();
   }
 
-  // Of all that the daemons before had, there may be left what is attached to sockets of a group,
-  // one `enter` a group, and the maps of that. The kernel frees in its own time.
   void check_objects(size_t groups) {
     std::string left;
     const bool clean = eventually([&] {
-      left = leftover(groups);
+      left = objects_.leftover(groups);
       return left.empty();
     });
     CAPTURE(left);
     CHECK(clean);
   }
 
-  void note_objects() {
-    for (const uint32_t id : ids_held(daemon_.pid(), "map_id")) maps_seen_.insert(id);
-    for (const uint32_t id : ids_held(daemon_.pid(), "prog_id")) programs_seen_.insert(id);
-  }
+  void note_objects() { objects_.note(); }
 
   size_t groups() const { return daemon_.status().groups.size(); }
 
  private:
-  // Seen, or loaded after the last look at the daemon that was killed: then a map of it was seen.
-  bool is_ours(uint32_t id, const Object& program) const {
-    return programs_seen_.contains(id) || std::ranges::any_of(program.maps, [&](uint32_t map) {
-             return maps_seen_.contains(map);
-           });
-  }
-
-  std::string leftover(size_t groups) {
-    const auto held_programs = ids_held(daemon_.pid(), "prog_id");
-    const auto held_maps = ids_held(daemon_.pid(), "map_id");
-    const auto programs = objects("prog", machine_);
-    const auto maps = objects("map", machine_);
-    std::string left;
-    size_t attached = 0;
-    std::set<uint32_t> used;
-    for (const auto& [id, program] : programs) {
-      if (!is_ours(id, program) || held_programs.contains(id)) continue;
-      if (program.name != "enter") left += " program " + program.name;
-      if (program.name == "enter") attached++;
-      used.insert(program.maps.begin(), program.maps.end());
-    }
-    if (attached > groups) left += " " + std::to_string(attached) + " programs enter";
-    for (const uint32_t id : maps_seen_) {
-      const auto there = maps.find(id);
-      if (there != maps.end() && !held_maps.contains(id) && !used.contains(id))
-        left += " map " + there->second.name;
-    }
-    return left;
-  }
-
   std::map<std::string, Kernel> read_groups() const {
     std::map<std::string, Kernel> groups;
     for (const auto& layout : fs::directory_iterator(daemon_.pins())) {
@@ -537,11 +477,10 @@ class Truth {
     for (const std::string& name : daemon_.descriptor_names()) CHECK(!members.contains(name));
   }
 
-  Machine& machine_;
+  KernelObjects objects_;
   const DaemonProcess& daemon_;
   const std::vector<std::unique_ptr<Stormer>>& storm_;
   std::map<std::string, uint64_t> counters_;
-  std::set<uint32_t> maps_seen_, programs_seen_;
 };
 
 TEST_SUITE("system") {

@@ -7,8 +7,9 @@
 // servers join and leave, are taken over, drained and resumed, resized, get other weights and
 // modes, are killed while they have something queued. In the first half the daemon itself is
 // restarted or killed between rounds, too. In the second half it lives, so that what it leaks adds
-// up: it is measured at the beginning and the end of that half, with all groups as large as they
-// were at first.
+// up: its memory, descriptors and pins are counted at the beginning and the end of that half, with
+// all groups as large as they were at first. When all servers have gone, no map and no program of
+// any of the daemons may be left but what the last one has open.
 //
 // What is random goes by a seed that is printed; the moments at which things meet are the
 // machine's. Loads have so few questions on the way at a time that no queue overflows, however busy
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -31,6 +33,7 @@
 
 #include "tests/system/harness/dns_load.h"
 #include "tests/system/harness/http_load.h"
+#include "tests/system/harness/kernel_objects.h"
 #include "tests/system/harness/operator.h"
 #include "tests/system/harness/real_servers.h"
 #include "tests/system/soak/crowd.h"
@@ -39,6 +42,9 @@
 
 namespace subset::test {
 namespace {
+
+// However slow the machine is: in both halves together as many as a fleet has deeds, and more.
+constexpr int kFewestRounds = 4;  // in one half
 
 // Of each load, a second. What one core of a small machine does beside everything else.
 constexpr uint32_t kQuestions = 1'500;
@@ -55,7 +61,7 @@ uint32_t number_from(const char* variable, uint32_t otherwise) {
 }
 
 std::chrono::seconds length() {
-  const uint32_t usual = std::getenv("SUBSET_TEST_LONG") != nullptr ? 120 : 24;
+  const uint32_t usual = std::getenv("SUBSET_TEST_LONG") != nullptr ? 120 : 12;
   return std::chrono::seconds(number_from("SUBSET_SOAK_SECONDS", usual));
 }
 
@@ -112,6 +118,7 @@ class Soak {
   uint64_t oddities() const;
   uint32_t times(const std::string& deed) const;
   const DaemonProcess& daemon() const { return daemon_; }
+  const KernelObjects& objects() const { return objects_; }
 
  private:
   void load(const Fleet& fleet);
@@ -124,6 +131,7 @@ class Soak {
   std::mt19937 random_;
   Machine machine_;
   DaemonProcess daemon_{machine_};
+  KernelObjects objects_{machine_, daemon_};
   std::vector<std::unique_ptr<Fleet>> fleets_;
   std::vector<Bag> bags_;
   std::map<std::string, std::unique_ptr<DnsLoad>> dns_;  // by group
@@ -194,18 +202,27 @@ void Soak::tell_progress(const std::string& what) {
   std::fflush(stdout);
 }
 
+// Does it, and says so, with the seconds that it took.
+std::string done(const Deed& deed) {
+  const auto begun = Clock::now();
+  deed.act();
+  const auto took = std::chrono::duration<double>(Clock::now() - begun).count();
+  std::array<char, 16> text{};
+  std::snprintf(text.data(), text.size(), " %.1f", took);
+  return deed.name + text.data();
+}
+
 // Something to each fleet, at once.
 void Soak::do_round() {
-  std::vector<std::future<void>> running;
-  std::string what;
+  std::vector<std::future<std::string>> running;
   for (Bag& bag : bags_) {
     Deed deed = bag.draw(random_);
     deeds_[deed.name]++;
-    what += (what.empty() ? "" : ", ") + deed.name;
-    running.push_back(std::async(std::launch::async, std::move(deed.act)));
+    running.push_back(std::async(std::launch::async, done, std::move(deed)));
   }
   for (auto& each : running) each.wait();
-  for (auto& each : running) each.get();
+  std::string what;
+  for (auto& each : running) what += (what.empty() ? "" : ", ") + each.get();
   tell_progress(what);
 }
 
@@ -223,11 +240,11 @@ void Soak::replace_daemon() {
 
 void Soak::go_on_until(Clock::time_point end, bool new_daemons) {
   constexpr int kRoundsOfOne = 3;
-  int rounds = 0;
-  do {
+  for (int rounds = 1; rounds <= kFewestRounds || Clock::now() < end; rounds++) {
     do_round();
-    if (new_daemons && ++rounds % kRoundsOfOne == 0) replace_daemon();
-  } while (Clock::now() < end);
+    objects_.note();
+    if (new_daemons && rounds % kRoundsOfOne == 0) replace_daemon();
+  }
 }
 
 Footprint Soak::measure() {
@@ -331,6 +348,13 @@ TEST_SUITE("system") {
     const bool empty = eventually([&] { return groups_alive(soak.daemon()) == 0; });
     std::printf("groups left with a server: %zu\n", groups_alive(soak.daemon()));
     CHECK(empty);
+    std::string left;
+    const bool clean = eventually([&] {
+      left = soak.objects().leftover(0);
+      return left.empty();
+    });
+    CAPTURE(left);
+    CHECK(clean);
   }
 }
 
