@@ -305,7 +305,14 @@ Result<Admission> Registry::admit(const Claim& claim) const {
   if (!instance) {
     return tl::unexpected<Error>(instance.error());
   }
-  return admission_to(claim, group, target, *instance);
+  Result<Admission> admission = admission_to(claim, group, target, *instance);
+  if (!admission) {
+    return admission;
+  }
+  if (const Result<void> within = check_instances(claim, group, *admission); !within) {
+    return tl::unexpected<Error>(within.error());
+  }
+  return admission;
 }
 
 // The group as its first claim makes it, still without members and serial number.
@@ -339,34 +346,54 @@ std::string Registry::unique_id(const GroupKey& key) const {
   return id;
 }
 
-Result<void> Registry::check_quotas(const Claim& claim, const Group& group) const {
-  const uint32_t uid = claim.key.uid;
-  if (uid == 0 || group.members.contains(claim.cookie)) {
+// `check` what the user has, and what all have together, against what they may have.
+template <typename Check>
+Result<void> Registry::within_quotas(uint32_t uid, const Check& check) const {
+  if (uid == 0) {
     return {};
   }
-  const bool is_new = group.serial == 0;
-  const int64_t total = std::max(group.total, group.pending_total);
-  const int64_t more_instances = std::max<int64_t>(total, claim.total) - (is_new ? 0 : total);
-  const auto check = [&](const Usage& usage, const Ceiling& ceiling) -> Result<void> {
-    if (is_new && usage.groups >= ceiling.groups) {
-      return over(ceiling, usage.groups, "groups", ceiling.groups, "groups");
-    }
-    if (more_instances > 0 && usage.instances + more_instances > ceiling.instances) {
-      return over(ceiling, usage.instances + more_instances, "instances in all groups",
-                  ceiling.instances, "instances");
-    }
-    if (usage.members >= ceiling.members) {
-      return over(ceiling, usage.members, "sockets in groups", ceiling.members, "members");
-    }
-    return {};
-  };
   const Ceiling own{"user " + std::to_string(uid), "quotas", quotas_.groups_per_user,
                     quotas_.members_per_user, quotas_.instances_per_user};
   if (Result<void> within = check(usage_of(uid), own); !within) {
     return within;
   }
-  return check(usage_of_all_,
-               {"all users", "limits", quotas_.groups, quotas_.members, quotas_.instances});
+  return check(usage_of_all(),
+               Ceiling{"all users", "limits", quotas_.groups, quotas_.members, quotas_.instances});
+}
+
+// Groups and members: known without a look at anybody's groups.
+Result<void> Registry::check_quotas(const Claim& claim, const Group& group) const {
+  if (group.members.contains(claim.cookie)) {
+    return {};
+  }
+  return within_quotas(claim.key.uid, [&](const Usage& usage, const Ceiling& ceiling) {
+    if (group.serial == 0 && usage.groups >= ceiling.groups) {
+      return over(ceiling, usage.groups, "groups", ceiling.groups, "groups");
+    }
+    if (usage.members >= ceiling.members) {
+      return over(ceiling, usage.members, "sockets in groups", ceiling.members, "members");
+    }
+    return Result<void>();
+  });
+}
+
+// The members of a group ask for other totals too, and an elastic one grows by those who come.
+Result<void> Registry::check_instances(const Claim& claim, const Group& group,
+                                       const Admission& admission) const {
+  const bool is_new = group.serial == 0;
+  const bool joins_active = admission.generation == group.generation;
+  const int64_t before = is_new ? 0 : std::max(group.total, group.pending_total);
+  const int64_t after = std::max(joins_active ? group.pending_total : group.total, admission.total);
+  if (after <= before) {
+    return {};
+  }
+  return within_quotas(claim.key.uid, [&](const Usage& usage, const Ceiling& ceiling) {
+    const int64_t all = usage.instances + after - before;
+    if (all <= ceiling.instances) {
+      return Result<void>();
+    }
+    return over(ceiling, all, "instances in all groups", ceiling.instances, "instances");
+  });
 }
 
 // A server that binds several addresses is the same instance in all of them. Groups of the same

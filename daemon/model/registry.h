@@ -187,6 +187,16 @@ class Registry {
   const Group* with_member(Cookie cookie) const;
   const std::map<GroupSerial, Group>& groups() const { return groups_; }
 
+  // What quotas limit: of the groups of one user, and of those of all users but root.
+  struct Usage {
+    int64_t groups = 0;
+    int64_t members = 0;
+    int64_t instances = 0;
+    bool operator==(const Usage&) const = default;
+  };
+  Usage usage_of(uint32_t uid) const;
+  Usage usage_of_all() const { return usage_of_all_; }
+
   // Members that may be selected now, held ones too: the planner's input.
   static std::vector<PlanMember> selectable(const Group& group);
 
@@ -195,7 +205,11 @@ class Registry {
 
  private:
   Group founded_by(const Claim& claim) const;
+  template <typename Check>
+  Result<void> within_quotas(uint32_t uid, const Check& check) const;
   Result<void> check_quotas(const Claim& claim, const Group& group) const;
+  Result<void> check_instances(const Claim& claim, const Group& group,
+                               const Admission& admission) const;
   std::optional<uint32_t> instance_elsewhere(const Claim& claim, const Group& group, uint32_t total,
                                              const std::set<uint32_t>& held) const;
   Result<uint32_t> choose_instance(const Claim& claim, const Group& group, uint32_t total,
@@ -214,12 +228,6 @@ class Registry {
   std::unordered_map<Cookie, GroupSerial> by_member_;
 
   // Kept along, since each registration of a user who is at a limit asks.
-  struct Usage {
-    int64_t groups = 0;
-    int64_t members = 0;
-    int64_t instances = 0;
-  };
-  Usage usage_of(uint32_t uid) const;
   std::unordered_map<uint32_t, Usage> usage_;  // by user, of those who have a group
   Usage usage_of_all_;                         // but root
 };

@@ -131,6 +131,27 @@ void check_selectable(const Group& group) {
   }
 }
 
+// The registry counts along with what changes: a count of what is there now gives the same.
+void check_usage(const Registry& registry, const std::set<uint32_t>& users) {
+  std::map<uint32_t, Registry::Usage> counted;
+  Registry::Usage of_all;
+  for (const auto& [serial, group] : registry.groups()) {
+    for (Registry::Usage* usage : {&counted[group.key.uid], &of_all}) {
+      if (usage == &of_all && group.key.uid == 0) {
+        continue;
+      }
+      usage->groups += 1;
+      usage->members += static_cast<int64_t>(group.members.size());
+      usage->instances += std::max(group.total, group.pending_total);
+    }
+  }
+  for (const uint32_t uid : users) {
+    CAPTURE(uid);
+    CHECK(registry.usage_of(uid) == counted[uid]);
+  }
+  CHECK(registry.usage_of_all() == of_all);
+}
+
 void check_all(const Registry& registry) {
   std::set<std::string> ids;
   for (const auto& [serial, group] : registry.groups()) {
@@ -149,11 +170,20 @@ void check_all(const Registry& registry) {
 // --- Random histories -------------------------------------------------------------------------
 
 class History {
+  static constexpr Quotas kFewOfAll{.groups_per_user = 3,
+                                    .members_per_user = 8,
+                                    .instances_per_user = 7,
+                                    .groups = 5,
+                                    .members = 13,
+                                    .instances = 12};
+  // Each of six sockets, of thirty.
+  static constexpr uint32_t kUsers[] = {1000, 1000, 1000, 1001, 1001, 0};
+
  public:
   explicit History(uint32_t seed) : random_(seed) {}
 
   void step() {
-    switch (pick(10)) {
+    switch (pick(11)) {
       case 0:
       case 1:
       case 2:
@@ -171,13 +201,18 @@ class History {
         hold();
         break;
       case 8:
-        world_.registry.forget(1 + pick(4));
+        world_.registry.forget(1 + pick(8));
+        break;
+      case 9:
+        restart();
         break;
       default:
         same_claim_again();
         break;
     }
     check_all(world_.registry);
+    check_usage(world_.registry, {0, 1000, 1001});
+    check_within_quotas();
   }
 
  private:
@@ -191,8 +226,9 @@ class History {
   Claim random_claim() {
     const uint32_t total = 1 + pick(4);
     Claim claim = claim_of(1 + pick(30), 1 + pick(6), coin() ? pick(total) : kAnyInstance, total);
-    claim.key = key_of(53 + claim.cookie % 2);  // a socket keeps its address
+    claim.key = key_of(53 + claim.cookie % 2);  // a socket keeps its address, and its owner
     claim.key.v6only = claim.cookie % 3 == 0;
+    claim.key.uid = kUsers[claim.cookie / 6];
     claim.elastic = pick(3) == 0;
     claim.conflict = coin() ? Conflict::Takeover : Conflict::Refuse;
     if (pick(4) == 0) {
@@ -257,7 +293,7 @@ class History {
   }
 
   void operate() {
-    const GroupSerial serial = 1 + pick(4);
+    const GroupSerial serial = 1 + pick(8);
     switch (pick(5)) {
       case 0:
         (void)world_.registry.set_drained(serial, maybe(4), true);
@@ -277,6 +313,28 @@ class History {
     }
   }
 
+  // Another daemon finds what this one had.
+  void restart() {
+    Registry next(kOwnInode, kFewOfAll);
+    for (const auto& [serial, group] : world_.registry.groups()) {
+      next.adopt(group);
+    }
+    world_.registry = std::move(next);
+  }
+
+  void check_within_quotas() const {
+    for (const uint32_t uid : {1000u, 1001u}) {
+      const Registry::Usage usage = world_.registry.usage_of(uid);
+      CHECK(usage.groups <= kFewOfAll.groups_per_user);
+      CHECK(usage.members <= kFewOfAll.members_per_user);
+      CHECK(usage.instances <= kFewOfAll.instances_per_user);
+    }
+    const Registry::Usage of_all = world_.registry.usage_of_all();
+    CHECK(of_all.groups <= kFewOfAll.groups);
+    CHECK(of_all.members <= kFewOfAll.members);
+    CHECK(of_all.instances <= kFewOfAll.instances);
+  }
+
   void hold() {
     const Cookie cookie = 1 + pick(30);
     const Group* group = world_.registry.with_member(cookie);
@@ -286,7 +344,7 @@ class History {
   }
 
   std::mt19937 random_;
-  World world_;
+  World world_{.registry = Registry(kOwnInode, kFewOfAll)};
   Claim last_;
 };
 
@@ -918,6 +976,22 @@ TEST_CASE("a group's total counts, whoever comes: maps are sized by it") {
         "user 1000: 5096 instances in all groups; the limit is 5000 (instances in [quotas] of "
         "subsetd.toml)");
   claim.total = 900;
+  CHECK(registry.admit(claim));
+}
+
+TEST_CASE("who is a member already asks for no more instances than others") {
+  Registry registry(7, {.instances_per_user = 10});
+  Claim claim = claim_of(1, 1, 0, 4);
+  registry.commit(claim, *registry.admit(claim), 1);
+  Claim other = claim_of(2, 2, 1, 4);
+  registry.commit(other, *registry.admit(other), 0);
+  claim.total = 11;
+  const auto refused = registry.admit(claim);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().context ==
+        "user 1000: 11 instances in all groups; the limit is 10 (instances in [quotas] of "
+        "subsetd.toml)");
+  claim.total = 10;
   CHECK(registry.admit(claim));
 }
 
