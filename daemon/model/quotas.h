@@ -9,7 +9,7 @@ namespace subset {
 
 struct Quotas {
   // Of one user: the owner of the sockets.
-  uint32_t groups_per_user = 128;
+  uint32_t groups_per_user = 256;
   uint32_t members_per_user = 8192;
   uint32_t instances_per_user = 16384;  // totals of all groups: what the maps are sized by
   uint32_t held_sockets_per_user = 1024;
