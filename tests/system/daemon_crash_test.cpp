@@ -5,17 +5,27 @@
 // A daemon that starts finds them and must take them over as they are. What could go wrong: it
 // plans from scratch and flows move; it makes new maps and counters begin at zero; it attaches a
 // program whose table is still empty and datagrams are lost in between.
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <atomic>
 #include <csignal>
 #include <map>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include <doctest/doctest.h>
 
+#include "protocol/message.h"
+#include "protocol/policy.h"
+#include "tests/system/harness/control.h"
 #include "tests/system/harness/daemon_process.h"
+#include "tests/system/harness/fail.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/udp_flows.h"
 #include "tests/system/harness/udp_server.h"
+#include "tests/system/servers/address.h"
 
 namespace subset::test {
 namespace {
@@ -70,6 +80,32 @@ UdpServer start_without_daemon(Machine& machine, const DaemonProcess& daemon, ui
   CHECK(Clock::now() - begun < kFallbackLimit);
   CHECK(lines_with(server.process().err(), "subset:").size() == 1);
   return server;
+}
+
+Fd bound_socket() {
+  Fd socket(checked(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket"));
+  const int yes = 1;
+  checked(setsockopt(socket.get(), SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes), "SO_REUSEPORT");
+  Address address(kAddress);
+  checked(bind(socket.get(), address.get(), address.size()), "bind");
+  return socket;
+}
+
+// Registers it, however long it takes to get into the daemon's queue.
+bool joins(const DaemonProcess& daemon, const Fd& socket, uint32_t instance, uint32_t total) {
+  try {
+    const Connection connection = Connection::to(daemon.socket());
+    protocol::Register message;
+    message.wanted.lineage = instance + 1;
+    message.wanted.total = total;
+    message.wanted.instance = instance;
+    message.wanted.weight = kDefaultWeight;
+    connection.send(bytes_of(message), {socket.get()});
+    const auto answer = connection.receive();
+    return answer && answer->as<protocol::Reply>().error == 0;
+  } catch (const std::exception&) {
+    return false;
+  }
 }
 
 TEST_SUITE("system") {
@@ -137,6 +173,25 @@ TEST_SUITE("system") {
     CHECK(all_owners(flows) == std::set<uint32_t>{0, 1});
     CHECK(flows.lost().empty());
     CHECK(daemon.status().group(kGroup).selected() == flows.sent());
+  }
+
+  // A daemon that is killed leaves the queue as short as it needs it itself. Who finds it full
+  // waits in `connect`, and the next daemon lets it in.
+  TEST_CASE("more than a killed daemon's queue holds ask meanwhile: the next one takes all") {
+    constexpr uint32_t kAskers = 100;
+    Machine machine;
+    DaemonProcess daemon(machine, DaemonProcess::Listener::Kept);
+    daemon.kill9();
+    std::vector<Fd> sockets;
+    for (uint32_t i = 0; i < kAskers; i++) sockets.push_back(bound_socket());
+    std::atomic<uint32_t> joined = 0;
+    std::vector<std::thread> askers;
+    for (uint32_t i = 0; i < kAskers; i++)
+      askers.emplace_back([&, i] { joined += joins(daemon, sockets[i], i, kAskers); });
+    daemon.start();
+    for (std::thread& asker : askers) asker.join();
+    CHECK(joined == kAskers);
+    CHECK(daemon.status().group(kGroup).active() == kAskers);
   }
 
   // A whole group: until the daemon comes, the kernel's own hash serves it.
