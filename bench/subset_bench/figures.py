@@ -21,13 +21,16 @@ class Table:
         self.columns = columns
         self.baseline = baseline
         self.labels = {}
+        self.baselines = {}  # of systems that are held against another one than the table's
         self.rounds = {}  # (system, metric) -> {round: value}
         self.flagged = set()  # rounds in which neighbours were busy
         self.neighbours = {}  # round -> share of the machine
         self.notes = []
 
-    def system(self, name, label):
+    def system(self, name, label, baseline=None):
         self.labels[name] = label
+        if baseline:
+            self.baselines[name] = baseline
 
     def add(self, system, metric, value, round_number=0):
         self.rounds.setdefault((system, metric), {})[round_number] = value
@@ -44,7 +47,7 @@ class Table:
     def figure(self, system, metric):
         values = self.rounds[system, metric]
         out = spread(list(values.values()))
-        base = self.rounds.get((self.baseline, metric))
+        base = self.rounds.get((self.baselines.get(system, self.baseline), metric))
         if base:
             ratios = [value / base[number] for number, value in values.items() if base.get(number)]
             if ratios:

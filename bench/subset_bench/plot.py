@@ -20,9 +20,13 @@ BARS = {
     "loss-tcp": ("lost_each", "connections lost for a restart"),
     "loss-udp": ("lost_each", "datagrams lost for a restart"),
 }
-# table -> (metrics, axis) over the number in the system's name
-LINES = {
-    "growth": (("ours_run_ns", "empty_run_ns"), "ns a run"),
+# table -> ((system, heading), ...), metric, axes, and whether the lower one doubles: a line for each system,
+# over the number in its rows' names
+CURVES = {
+    "growth": ((("64", "ours, 64 flows"), ("1", "1 flow")), "over_empty_ns", "slots", "ns over an empty program",
+               True),
+    "memcached-4-load": ((("unsteered", "one socket for all threads"), ("dup", "ours, SUBSET_SPREAD=dup")),
+                         "server_us", "load, percent of capacity", "server CPU µs for a request", False),
 }
 OURS, OTHERS = "#1f6f8b", "#b8b8b8"
 
@@ -47,21 +51,21 @@ def draw_bars(table, metric, axis, path):
     save(figure, path)
 
 
-def draw_lines(table, metrics, axis, path):
+def draw_curves(table, systems, metric, below, beside, doubles, path):
     figure, axes = plt.subplots(figsize=(7, 2.6))
-    sizes = [int(name.rsplit("-", 1)[-1]) for name in table["systems"]]
-    headings = {metric: heading for metric, heading, _ in table["columns"]}
-    for metric, colour in zip(metrics, (OURS, OTHERS)):
-        values = [system["metrics"][metric] for system in table["systems"].values()]
-        axes.plot(sizes, [value["median"] for value in values], marker="o", color=colour,
-                  label=headings[metric])
-        axes.fill_between(sizes, [value["min"] for value in values], [value["max"] for value in values],
-                          color=colour, alpha=0.2)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    for system, heading in systems:
+        rows = {int(name.rsplit("-", 1)[1]): row["metrics"][metric]
+                for name, row in table["systems"].items() if name.startswith(f"{system}-")}
+        colour = OURS if is_ours(heading) else OTHERS
+        axes.plot(list(rows), [row["median"] for row in rows.values()], marker="o", color=colour, label=heading)
+        axes.fill_between(list(rows), [row["min"] for row in rows.values()],
+                          [row["max"] for row in rows.values()], color=colour, alpha=0.2)
+    if doubles:
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(list(rows), [f"{number:,}" for number in rows])
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("slots")
-    axes.set_ylabel(axis)
+    axes.set_xlabel(below)
+    axes.set_ylabel(beside)
     axes.legend(frameon=False)
     save(figure, path)
 
@@ -82,8 +86,8 @@ def draw_all(tables, folder):
         path = folder / f"{ident}.svg"
         if ident in BARS:
             draw_bars(table, *BARS[ident], path)
-        elif ident in LINES:
-            draw_lines(table, *LINES[ident], path)
+        elif ident in CURVES:
+            draw_curves(table, *CURVES[ident], path)
         else:
             continue
         drawn[ident] = path.name

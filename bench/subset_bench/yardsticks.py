@@ -55,10 +55,21 @@ def _memcached(results):
     return f"{rate:.2f} × requests, {cost:.2f} × CPU", rate >= 1.3 and cost <= 0.75
 
 
-def _local_tables(results):
-    runs = [results.median("growth", f"hash-{slots}", "over_empty_ns")
-            for slots in (2, 8, 64, 512, 4096)]
-    return f"{min(runs):.0f} to {max(runs):.0f} ns", max(runs) - min(runs) <= 15
+def _partial_load(percent):
+    """At that share of what the unsteered server manages: requests for a second of CPU are CPU for a request."""
+    def value(results):
+        unsteered, dup = (f"{system}-{percent}" for system in ("unsteered", "dup"))
+        gain = results.ratio("memcached-4-load", dup, unsteered, "per_cpu_second")
+        cost = results.ratio("memcached-4-load", dup, unsteered, "server_us")
+        return f"{gain:.2f} ×, {cost:.2f} × CPU", gain >= 1.3 and cost <= 0.75
+    return value
+
+
+def _growth(flows):
+    def value(results):
+        runs = [results.median("growth", f"{flows}-{slots}", "over_empty_ns") for slots in (2, 8, 64, 512, 4096)]
+        return f"{min(runs):.0f} to {max(runs):.0f} ns", max(runs) - min(runs) <= 15
+    return value
 
 
 # (what, what is wanted, value of Results, verdict of the value)
@@ -71,11 +82,17 @@ YARDSTICKS = [
      lambda r: r.ratio("udp", "hash", "nginx", "rate"), at_least(2.7, "{:.2f} ×")),
     ("queries lost, hash", "0",
      lambda r: r.worst("udp", "hash", "lost"), at_most(0, "{:.0f}")),
-    ("TLS handshake, server CPU", "≤ nginx `reuseport`'s",
+    ("TLS handshake, server CPU, the same nginx steered", "≤ nginx `reuseport`'s",
+     lambda r: r.ratio("tls", "workers", "reuseport", "server_us"), at_most(1.0, "{:.3f} ×")),
+    ("the same, as two nginx", "≤ nginx `reuseport`'s",
      lambda r: r.ratio("tls", "hash", "reuseport", "server_us"), at_most(1.0, "{:.3f} ×")),
+    ("the same, against two nginx unsteered", "",
+     lambda r: r.ratio("tls", "hash", "separate", "server_us"), at_most(1.0, "{:.3f} ×")),
     ("HAProxy in front, server CPU for a TLS handshake", "≥ 1.8 × ours",
+     lambda r: r.ratio("tls", "haproxy", "workers", "server_us"), at_least(1.8, "{:.2f} ×")),
+    ("the same, as two nginx", "≥ 1.8 × ours",
      lambda r: r.ratio("tls", "haproxy", "hash", "server_us"), at_least(1.8, "{:.2f} ×")),
-    ("HAProxy in front, server CPU without TLS", "≥ 4 × ours",
+    ("HAProxy in front, server CPU without TLS, as two nginx", "≥ 4 × ours",
      lambda r: r.ratio("http", "haproxy", "hash", "server_us"), at_least(4.0, "{:.2f} ×")),
     ("cpu mode, CPU for a connection without TLS", "≤ 0.9 × hash",
      lambda r: r.ratio("http-local", "cpu", "hash", "total_us"), at_most(0.9, "{:.2f} ×")),
@@ -91,11 +108,22 @@ YARDSTICKS = [
      lambda r: r.median("selection", "hash-each", "over_empty_ns"), at_most(55, "{:.0f} ns")),
     ("least with 64 members over an empty program", "≤ 100 ns",
      lambda r: r.median("selection", "least-64", "over_empty_ns"), at_most(100, "{:.0f} ns")),
-    ("hash over an empty program, 2 to 4,096 slots", "constant (within 15 ns)",
-     _local_tables, lambda value: value),
-    ("memcached -t 4, dup spread", "1.3 to 2 × requests, 0.5 to 0.75 × CPU", _memcached, lambda value: value),
-    ("memcached -t 4, requests for a second of CPU", "≥ 1.2 × unsteered",
+    ("the same, a system call for each connection", "≤ 100 ns",
+     lambda r: r.median("selection", "least-64-each", "over_empty_ns"), at_most(100, "{:.0f} ns")),
+    ("hash over an empty program, 2 to 4,096 slots, one flow", "constant (within 15 ns)",
+     _growth(1), lambda value: value),
+    ("the same, 64 flows, which touch as many sockets", "constant (within 15 ns)",
+     _growth(64), lambda value: value),
+    ("memcached -t 4, dup spread, as fast as answers come", "1.3 to 2 × requests, 0.5 to 0.75 × CPU", _memcached,
+     lambda value: value),
+    *((f"the same at {percent}% of that rate: requests for a second of CPU", "1.3 to 2 ×, 0.5 to 0.75 × CPU",
+       _partial_load(percent), lambda value: value) for percent in (20, 40)),
+    ("memcached -t 4, requests for a second of CPU, as fast as answers come", "≥ 1.2 × unsteered",
      lambda r: r.ratio("memcached-4", "dup", "unsteered", "per_cpu_second"), at_least(1.2, "{:.2f} ×")),
+    *((f"the same at {percent}% of that rate", "≥ 1.2 × unsteered",
+       lambda r, percent=percent: r.ratio("memcached-4-load", f"dup-{percent}", f"unsteered-{percent}",
+                                          "per_cpu_second"), at_least(1.2, "{:.2f} ×"))
+      for percent in (20, 40)),
     ("flows moved without need when a member leaves", "0",
      lambda r: r.worst("moves", "ours", "leave_needless"), at_most(0, "{:.2%}")),
     ("flows moved without need when it returns", "0",

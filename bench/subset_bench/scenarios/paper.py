@@ -5,7 +5,7 @@ import signal
 import time
 
 from .. import servers
-from ..compare import COLUMNS, System, compare, rotated, udp_load
+from ..compare import COLUMNS, System, compare, measure, rotated, start_systems, udp_load, warm_up
 from ..figures import Table
 
 TITLE = "The paper's case: memcached over UDP; a stalled or slow instance"
@@ -38,6 +38,51 @@ def memcached_table(lab, threads):
     ]
     return compare(lab, table, systems, lambda lab, system, seconds: udp_load(
         lab, system.port, "memcached", seconds, flows=128))
+
+
+# Percent of what the unsteered server manages.
+LOADS = (5, 10, 20, 40, 60, 80)
+LOAD_COLUMNS = [
+    ("rate", "requests/s", "{:,.0f}"),
+    ("server_us", "server CPU µs/request", "{:.2f}"),
+    ("server_us ratio", "× unsteered", "{:.2f}"),
+    ("per_cpu_second ratio", "requests per server CPU s, × unsteered", "{:.2f}"),
+    ("total_us ratio", "all CPU, × unsteered", "{:.2f}"),
+    ("p50_us", "p50 µs", "{:,.0f}"),
+    ("p99_us", "p99 µs", "{:,.0f}"),
+    ("lost", "lost or not sent in time", "{:,.0f}"),
+]
+
+
+def partial_load_table(lab, threads):
+    """At a fixed rate. Threads of a saturated server hardly sleep, so that hardly any is woken for
+    nothing: what waking them costs shows below that."""
+    table = Table(f"memcached-{threads}-load", f"memcached -t {threads}, UDP get at a fixed rate", LOAD_COLUMNS)
+    systems = [memcached_system(lab, "unsteered", "one socket for all threads", threads, False),
+               memcached_system(lab, "dup", "ours, SUBSET_SPREAD=dup", threads, True)]
+
+    def load(lab, system, seconds, rate=0):
+        came = udp_load(lab, system.port, "memcached", seconds, flows=128, rate=rate)
+        return {**came, "lost": came["lost"] + came["skipped"]}
+
+    start_systems(lab, systems)
+    for system in systems:
+        warm_up(lab, system, load)
+    capacity = load(lab, systems[0], lab.options.seconds)["rate"]
+    for percent in LOADS:
+        for system in systems:
+            table.system(f"{system.name}-{percent}", f"{percent}% of {capacity:,.0f}/s, {system.label}",
+                         f"{systems[0].name}-{percent}")
+    for number in range(lab.options.rounds):
+        for percent in rotated(LOADS, number):
+            for system in rotated(systems, number):
+                lab.say(f"{table.title}: round {number + 1} of {lab.options.rounds}, {system.label}, {percent}%")
+                metrics, neighbours = measure(lab, system, lambda lab, system: load(
+                    lab, system, lab.options.seconds, capacity * percent / 100))
+                table.add_all(f"{system.name}-{percent}", metrics, number)
+                table.note_neighbours(number, neighbours)
+    lab.stop_all()
+    return table
 
 
 # --- a stalled or slow instance ---
@@ -133,6 +178,8 @@ def run(lab):
     for threads in (2, 4):
         lab.start_daemon()
         tables.append(memcached_table(lab, threads))
+    lab.start_daemon()
+    tables.append(partial_load_table(lab, 4))
     tables.append(trouble_table(
         lab, "stalled", "one of four instances is stopped; 8,000 questions a second", [0] * INSTANCES,
         stall, [

@@ -23,6 +23,7 @@ COST_COLUMNS = [
 UDP_MODES = ("hash", "source", "random", "cpu", "numa")
 LEAST_SLOTS = (2, 64, 65)
 GROWTH = (2, 8, 64, 512, 4096)
+GROWTH_FLOWS = (64, 1)
 
 
 def program_size(lab):
@@ -37,13 +38,13 @@ def program_size(lab):
     return {"instructions": program["bytes_xlated"] / 8, "jited_bytes": program["bytes_jited"]}
 
 
-# How its traffic comes: in one system call for 64 datagrams, in one for each, as connections.
-KINDS = {"batch": [], "each": ["--one-by-one"], "tcp": ["--tcp"]}
+# How its traffic comes: 64 datagrams, or connections, by one system call, or by one for each.
+KINDS = {"batch": [], "each": ["--one-by-one"], "tcp": ["--tcp"], "tcp-each": ["--tcp", "--one-by-one"]}
 
 
-def probe(lab, mode, slots, kind, turns):
+def probe(lab, mode, slots, kind, turns, flows=64):
     """Its group is gone with it; the size is looked at while it runs."""
-    command = [lab.tool("select_cost"), "--slots", str(slots), "--turns", str(turns),
+    command = [lab.tool("select_cost"), "--slots", str(slots), "--turns", str(turns), "--flows", str(flows),
                "--port", str(lab.port(3)), *KINDS[kind]]
     env = {"LD_PRELOAD": lab.shim, "SUBSET_SOCKET": lab.control_socket, "SUBSET_MODE": mode}
     figures = lab.ask(command, CLIENTS, lab.client_cpus, env, timeout=120)
@@ -67,16 +68,17 @@ def untimed():
 
 
 def cost_table(lab, ident, title, cases):
-    """cases: (name, label, mode, slots, kind)."""
+    """cases: (name, label, mode, slots, kind), and how many flows if not 64."""
     table = Table(ident, title, COST_COLUMNS)
     for name, label, *_ in cases:
         table.system(name, label)
     turns = max(20, int(1000 * lab.options.seconds))
     for number in range(lab.options.rounds):
-        for name, label, mode, slots, kind in cases:
+        for name, label, mode, slots, kind, *flows in cases:
             lab.say(f"{title}: round {number + 1} of {lab.options.rounds}, {label}")
+            fewer = 4 if "--tcp" in KINDS[kind] else 1
             with lab.account([]) as used:
-                table.add_all(name, probe(lab, mode, slots, kind, turns // (4 if kind == "tcp" else 1)), number)
+                table.add_all(name, probe(lab, mode, slots, kind, turns // fewer, *flows), number)
             table.note_neighbours(number, used["neighbours"])
     return table
 
@@ -90,13 +92,16 @@ def cost_tables(lab):
     lab.start_daemon()
     modes = [(mode, mode, mode, 2, "batch") for mode in UDP_MODES]
     modes.append(("hash-each", "hash, a system call for each datagram", "hash", 2, "each"))
-    least = [(f"least-{slots}", f"least, {slots} listeners (TCP)", "least", slots, "tcp")
-             for slots in LEAST_SLOTS]
-    growth = [(f"hash-{slots}", f"{slots:,}", "hash", slots, "batch")
-              for slots in (GROWTH[:2] if lab.options.smoke else GROWTH)]
+    connections = [(f"{mode}-{slots}", f"{mode}, {slots} listeners (TCP)", mode, slots, "tcp")
+                   for mode, slots in (("hash", 64), *(("least", slots) for slots in LEAST_SLOTS))]
+    connections.append(("least-64-each", "least, 64 listeners, a system call for each connection", "least", 64,
+                        "tcp-each"))
+    growth = [(f"{flows}-{slots}", f"{slots:,} slots, {flows} flow{'s' if flows > 1 else ''}", "hash", slots,
+               "batch", flows)
+              for flows in GROWTH_FLOWS for slots in (GROWTH[:2] if lab.options.smoke else GROWTH)]
     tables = [
         cost_table(lab, "selection", "The program, by mode (2 members unless it says otherwise)",
-                   modes + least),
+                   modes + connections),
         cost_table(lab, "growth", "Hash mode, by slots", growth),
     ]
     lab.stop_all()

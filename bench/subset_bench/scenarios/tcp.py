@@ -31,7 +31,7 @@ def behind_haproxy(lab, tls):
 
 
 def separate(lab, name, label, tls, local, mode=None):
-    """Two nginx of one process each, by our share or by plain SO_REUSEPORT."""
+    """Two nginx of one process each, by our share or by plain SO_REUSEPORT, which our library sets."""
     def start(lab, system):
         for instance in range(INSTANCES):
             settings = {"match": f"tcp:{system.port}"}
@@ -43,6 +43,26 @@ def separate(lab, name, label, tls, local, mode=None):
             lab.wait_for_members(f"tcp/127.0.0.1:{system.port}", INSTANCES, lab.processes[-1])
         return lambda: servers.listens(system.port)
     return System(name, label, start, port=lab.port(), steered=mode is not None)
+
+
+def separate_unsteered(lab, tls):
+    """As the processes of ours, and without our library too: what it costs that they are separate."""
+    def start(lab, system):
+        for instance in range(INSTANCES):
+            servers.nginx(lab, system.name, system.port, lab.server_cpus, tls, workers=0, reuseport=True,
+                          tag=str(instance))
+        return lambda: servers.listens(system.port)
+    return System("separate", "two nginx of one process, `reuseport`", start, port=lab.port())
+
+
+def ours_on_workers(lab, tls):
+    """One nginx as in the baseline: its workers' listeners are the members."""
+    def start(lab, system):
+        servers.nginx(lab, system.name, system.port, lab.server_cpus, tls, INSTANCES, reuseport=True,
+                      env=lab.share(0, 1, mode="hash", match=f"tcp:{system.port}"))
+        lab.wait_for_members(f"tcp/127.0.0.1:{system.port}", INSTANCES, lab.processes[-1])
+        return lambda: servers.listens(system.port)
+    return System("workers", "ours, hash, on nginx `reuseport`", start, port=lab.port(), steered=True)
 
 
 def ours(lab, mode, tls, local=False):
@@ -59,6 +79,8 @@ def in_front_table(lab, tls):
         direct(lab, "reuseport", "nginx `reuseport`", tls, INSTANCES, reuseport=True),
         direct(lab, "reuseport-again", "the same again (A/A)", tls, INSTANCES, reuseport=True),
         behind_haproxy(lab, tls),
+        separate_unsteered(lab, tls),
+        ours_on_workers(lab, tls),
         *(ours(lab, mode, tls) for mode in ("hash", "cpu", "least")),
     ]
     return compare(lab, table, systems, lambda lab, system, seconds: tcp_load(
