@@ -11,10 +11,12 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/unit/histories.h"
+
 namespace subset {
 namespace {
 
-constexpr int kHistories = 10'000;
+constexpr int kHistories = test::histories(10'000);
 constexpr int kSteps = 8;  // of one history
 
 using Slots = std::vector<Slot>;

@@ -6,10 +6,12 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/unit/histories.h"
+
 namespace subset {
 namespace {
 
-constexpr int kHistories = 2'000;
+constexpr int kHistories = test::histories(2'000);
 constexpr int kSteps = 60;  // of one history
 constexpr uint32_t kOwnInode = 1;
 
