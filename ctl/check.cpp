@@ -206,12 +206,14 @@ Finding judge(const kernel::Feature& feature, bool unprivileged) {
             .found = "cannot be tried by this user",
             .cost = feature.cost,
             .remedy = "sudo subset check"};
-  return {
-      .level = feature.required ? Level::Fail : Level::Warn,
-      .name = name,
-      .found = feature.detail,
-      .cost = feature.cost,
-      .remedy = "use a kernel with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT and CONFIG_DEBUG_INFO_BTF"};
+  return {.level = feature.required ? Level::Fail : Level::Warn,
+          .name = name,
+          .found = feature.detail,
+          .cost = feature.cost,
+          .remedy =
+              feature.remedy.empty()
+                  ? "use a kernel with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT and CONFIG_DEBUG_INFO_BTF"
+                  : feature.remedy};
 }
 
 std::string render_findings(const std::vector<Finding>& findings, bool colour) {

@@ -17,6 +17,7 @@
 
 #include "daemon/base/fd.h"
 #include "daemon/base/result.h"
+#include "daemon/kernel/trial.h"
 
 namespace subset::kernel {
 namespace {
@@ -237,6 +238,23 @@ constexpr Probe kProbes[] = {
     {"connection states", false, try_state_watch, "mode least does not count connections"},
 };
 
+// A kernel that has all of the parts may still refuse what is made of them.
+Feature probe_programs() {
+  auto outcome = try_programs();
+  const int code = outcome ? 0 : outcome.error().code;
+  const bool can_try = code != ENODEV;
+  return {.name = "subset's programs",
+          .ok = outcome.has_value(),
+          .required = can_try,
+          .code = code,
+          .detail = outcome ? "tried: works" : outcome.error().message(),
+          .cost = can_try ? "no daemon starts" : "nothing, if a daemon starts",
+          .remedy =
+              can_try ? "see what subsetd prints when it is started: the kernel says there what it "
+                        "refuses; use another kernel"
+                      : "mount -t bpf bpf /sys/fs/bpf"};
+}
+
 int be_quiet(libbpf_print_level, const char*, va_list) {
   return 0;
 }
@@ -269,8 +287,10 @@ std::vector<Feature> probe_features() {
                         .required = probe.required,
                         .code = outcome ? 0 : outcome.error().code,
                         .detail = outcome ? "tried: works" : outcome.error().message(),
-                        .cost = probe.cost});
+                        .cost = probe.cost,
+                        .remedy = {}});
   }
+  features.push_back(probe_programs());  // last: the parts say more exactly what is missing
   return features;
 }
 

@@ -14,9 +14,10 @@ struct Feature {
   int code = 0;           // errno of what failed
   std::string detail;     // what was tried, or what failed
   std::string cost;       // what is lost without it
+  std::string remedy;     // empty: a kernel that is configured for it
 };
 
-// Leaves nothing behind: each program, map and socket is gone when it returns.
+// Leaves nothing behind: each program, map, pin and socket is gone when it returns.
 std::vector<Feature> probe_features();
 
 // May a program go over all values of a map of socket storage?

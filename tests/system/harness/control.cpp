@@ -89,7 +89,8 @@ bool Connection::send(const std::string& bytes, const std::vector<int>& descript
 }
 
 std::optional<Packet> Connection::receive(Clock::duration limit) const {
-  auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(limit).count();
+  auto milliseconds =
+      std::chrono::duration_cast<std::chrono::milliseconds>(limit * slowness()).count();
   pollfd readable{socket_.get(), POLLIN, 0};
   if (checked(poll(&readable, 1, static_cast<int>(milliseconds)), "poll") == 0) {
     throw std::runtime_error("no answer on the control socket");

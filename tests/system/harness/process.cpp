@@ -175,7 +175,8 @@ void Process::signal(int number) const {
 
 std::optional<int> Process::wait(Clock::duration limit) {
   if (status_) return status_;
-  auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(limit).count();
+  auto milliseconds =
+      std::chrono::duration_cast<std::chrono::milliseconds>(limit * slowness()).count();
   pollfd exited{handle_.get(), POLLIN, 0};
   if (poll(&exited, 1, static_cast<int>(milliseconds)) != 1) return std::nullopt;
   int status = 0;

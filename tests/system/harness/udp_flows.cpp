@@ -102,7 +102,7 @@ bool UdpFlows::exchange(uint32_t each, uint32_t window, Clock::duration patience
         left[i]--;
       }
     }
-    if (!receive_ready(patience)) return false;
+    if (!receive_ready(patience * slowness())) return false;
   }
   return true;
 }
