@@ -3,6 +3,7 @@
 """What `meson test` knows about tests, for the shell.
 
   suites.py targets BUILD-DIR SUITE   what a suite runs, as ninja names it: tests, and what they depend on
+  suites.py commands BUILD-DIR TEST... what each runs, a line each: its name and words without blanks
   suites.py tally LOG.json            "PASSED FAILED SKIPPED" in test cases; failures on standard error
 
 A doctest program is as many cases as its own summary says, any other test is one. A program that
@@ -32,6 +33,14 @@ def targets(build_dir, suite):
             # A tool of the machine that tests a file is not built.
             if file[:2] != "..":
                 yield file
+
+
+def commands(build_dir, names):
+    known = {test["name"]: test["cmd"] for test in introspect(build_dir, "tests")}
+    for name in names:
+        if name not in known:
+            sys.exit(f"there is no test {name} in {build_dir}")
+        yield " ".join([name, *known[name]])
 
 
 def cases_of(test):
@@ -73,6 +82,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["targets", build_dir, suite]:
             print(*dict.fromkeys(targets(build_dir, suite)))
+        case ["commands", build_dir, *names]:
+            print(*commands(build_dir, names), sep="\n")
         case ["tally", log]:
             tally(log)
         case _:

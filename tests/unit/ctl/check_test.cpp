@@ -102,6 +102,9 @@ TEST_CASE("features of the kernel") {
   feature.ok = false;
   feature.code = EINVAL;
   CHECK(judge(feature, false).level == Level::Warn);
+  CHECK(judge(feature, false).remedy.find("CONFIG_BPF_SYSCALL") != std::string::npos);
+  feature.remedy = "try harder";
+  CHECK(judge(feature, false).remedy == "try harder");
   feature.required = true;
   CHECK(judge(feature, false).level == Level::Fail);
   CHECK(judge(feature, true).level == Level::Fail);
