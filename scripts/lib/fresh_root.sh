@@ -47,7 +47,7 @@ enter_root() {
   mount -t proc proc "$dir/proc"
   mount -t sysfs sysfs "$dir/sys"
   mount --rbind /dev "$dir/dev"
-  mount -t tmpfs tmpfs "$dir/run"
+  mount -t tmpfs -o mode=755 tmpfs "$dir/run"
   mount -t bpf bpf "$dir/sys/fs/bpf"
   mount -t cgroup2 cgroup2 "$dir/sys/fs/cgroup"
   exec chroot "$dir" /usr/bin/env -i HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 USER=root SHELL=/bin/bash \
