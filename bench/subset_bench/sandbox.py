@@ -70,13 +70,24 @@ def _mount(kind, where, options=""):
     subprocess.run(["mount", "-t", kind, *(["-o", options] if options else []), kind, where], check=True)
 
 
+def _private_tmp():
+    """The source tree stays in sight if it is somewhere in there."""
+    tree = pathlib.Path(__file__).resolve().parents[2]
+    inside = os.open(tree, os.O_PATH | os.O_DIRECTORY)
+    _mount("tmpfs", "/tmp", "mode=1777")
+    if tree.is_relative_to("/tmp"):
+        tree.mkdir(parents=True)
+        subprocess.run(["mount", "--bind", f"/proc/self/fd/{inside}", tree], pass_fds=[inside], check=True)
+    os.close(inside)
+
+
 def set_up():
     """In the inner process, once. Gives a descriptor of the outermost /proc."""
     outermost = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     _mount("proc", "/proc")
     _mount("tmpfs", "/run", "mode=0755")
-    _mount("tmpfs", "/tmp", "mode=1777")
+    _private_tmp()
     _mount("bpf", "/sys/fs/bpf")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     _set("net/ipv4/ip_local_port_range", "1024 65000")

@@ -35,12 +35,18 @@ within() {
 shows() { [[ $(systemctl show "$1" --property="$2" --value) == "$3" ]]; }
 main_pid() { systemctl show subsetd.service --property=MainPID --value; }
 is_another() { local now && now=$(main_pid) && ((now != 0 && now != $1)) && shows subsetd.service ActiveState active; }
-has_both() {
-  [[ $(subset status --json | jq '[.groups[] | select(.port == 8080) | .members[] | select(.pid != null)] | length') == 2 ]]
+# members PORT: the processes, a line each.
+members() { subset status --json | jq ".groups[] | select(.port == $1) | .members[].pid | values" | sort; }
+has_both() { (($(members 8080 | wc -l) == 2)); }
+# are_others PORT PIDS: two that are not among them.
+are_others() {
+  local now
+  now=$(members "$1")
+  (($(wc -w <<<"$now") == 2)) && [[ -z $(comm -12 <(echo "$2") <(echo "$now")) ]]
 }
 
 try_units() {
-  local each pid
+  local each pid pids
   ip link set lo up
   echo "the service becomes active"
   within 10 shows subsetd.service ActiveState active
@@ -64,6 +70,15 @@ try_units() {
   kill -STOP "$pid"
   within 20 is_another "$pid"
   within 10 has_both
+
+  echo "a server in instances is started, and restarted one at a time"
+  systemctl start subset@web.service
+  within 10 are_others 8081 ''
+  pids=$(members 8081)
+  systemctl reload subset@web.service
+  within 20 are_others 8081 "$pids"
+  systemctl stop subset@web.service
+  [[ -z $(members 8081) ]] || fail "it has left processes"
 
   echo "stopped, it leaves steering in place; who asks the socket starts it again"
   systemctl stop subsetd.service
@@ -102,16 +117,19 @@ install_file() { install -D "$1" "$root$2"; }
 
 install_programs() {
   install_file "$build/daemon/subsetd" "$(sed -n 's/^ExecStart=//p' "$build/systemd/subsetd.service")"
-  install_file "$build/ctl/subset" /usr/local/bin/subset
+  install_file "$build/ctl/subset" "$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$build/systemd/subset@.service")"
   install_file "$build/daemon/subsetd" /usr/local/bin/subsetd
-  install_file "$build/shim/libsubset.so" "$shim"
+  install_file "$build/shim/libsubset.so" "$shim" # where `subset` looks for it
   install_file "$0" /run/units.sh
 }
 
 install_units() {
   local units=$root/run/units each
   mkdir -p "$units/subsetd.service.d"
-  cp "$build/systemd/subsetd.service" "$source/systemd/subsetd.socket" "$units"
+  cp "$build/systemd/subsetd.service" "$build/systemd/subset@.service" "$source/systemd/subsetd.socket" "$units"
+  mkdir -p "$root/etc/subset"
+  printf '%s\n' "COMMAND=python3 -m http.server --bind 127.0.0.1 --directory /run 8081" "OPTIONS=--match tcp:8081" \
+    >"$root/etc/subset/web.conf"
   printf '[Service]\n%s\n' "WatchdogSec=2" "StandardOutput=append:/run/shared/daemon" \
     "StandardError=append:/run/shared/daemon" >"$units/subsetd.service.d/test.conf"
   for each in basic sysinit shutdown local-fs sockets umount; do
@@ -163,7 +181,7 @@ main() {
 case ${1-} in
   --try) shim=$2 && try_units ;;
   --machine) build=$2 ;;&
-  --machine) source=$(cd "$(dirname "$0")/../.." && pwd) && shim=/usr/lib/subset/libsubset.so && be_machine ;;
+  --machine) source=$(cd "$(dirname "$0")/../.." && pwd) && shim=$(sed -n 's/^#define SUBSET_SHIM_PATH "\(.*\)"/\1/p' "$build/config.h") && be_machine ;;
   *)
     build=$(cd "${1:?BUILD-DIR}" && pwd)
     main
