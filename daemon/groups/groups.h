@@ -126,6 +126,7 @@ class Groups {
     std::vector<uint64_t> selected_at_change;  // by slot: where the imbalance starts to count
     std::vector<Candidate> candidates;         // of the table in force
     std::vector<observe::Stranger> strangers;  // as of the last search
+    std::set<Cookie> suspects;                 // seen by that search alone
     std::vector<observe::Stranger> misplaced;  // members; as of the last sweep
     std::string foreign;                       // who decides instead of our program; or empty
     std::map<Cookie, KeptSocket> kept;
@@ -184,7 +185,7 @@ class Groups {
   void manage_port(const GroupKey& key);
   void unmanage_port(const GroupKey& key);
   void look_for_strangers();
-  void compare_with_members(const std::vector<subset_found>& found);
+  bool compare_with_members(const std::vector<subset_found>& found);
   void report_strangers(const Group& group, std::vector<observe::Stranger>& known,
                         std::vector<observe::Stranger> strangers);
   void oversee_group(const Group& group, Runtime& runtime, const Samples& samples);
@@ -219,6 +220,7 @@ class Groups {
   Loop::Handle notices_;
   Loop::Handle sweeper_;
   Loop::Handle search_;
+  bool confirming_ = false;  // the next search looks once more at what the last one suspected
   GroupSerial pins_kept_last_ = 0;  // the group whose pins were looked at last
   std::string pins_lost_;           // why pins are missing; empty: none is
   Loop::Handle rest_;               // of what has to settle

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The search for strangers: seldom where it is dear. It costs about a microsecond a descriptor of
-// the whole machine, so the pause after a search is a multiple of what the search took.
+// the whole machine, so the pause after a search is a multiple of what the search took. Whoever is
+// seen once may have bound and be about to join; a second look soon after tells.
 #include "daemon/model/strangers.h"
 
 #include <time.h>
@@ -25,6 +26,8 @@ std::chrono::nanoseconds time_worked() {
 constexpr auto kShortestPause = std::chrono::milliseconds(1000);
 constexpr auto kLongestPause = std::chrono::seconds(60);
 constexpr int kPauseFactor = 100;  // at most one percent of a CPU
+// After the first sight of somebody. Longer than a join takes on a busy machine.
+constexpr auto kConfirmPause = std::chrono::milliseconds(400);
 
 subset_managed port_of(const GroupKey& key) {
   return {.netns_cookie = key.netns_cookie,
@@ -47,6 +50,22 @@ bool on_port_of(const subset_found& found, const GroupKey& key) {
          found.protocol == static_cast<uint8_t>(key.protocol);
 }
 
+// Takes away whom no search has seen before, and notes them as suspects. Are there any? `known` is
+// sorted by cookie.
+bool hold_back_suspects(std::vector<observe::Stranger>& strangers,
+                        const std::vector<observe::Stranger>& known, std::set<Cookie>& suspects) {
+  std::set<Cookie> now;
+  std::erase_if(strangers, [&](const observe::Stranger& stranger) {
+    const bool seen_before =
+        suspects.contains(stranger.cookie) ||
+        std::ranges::binary_search(known, stranger.cookie, {}, &observe::Stranger::cookie);
+    if (!seen_before) now.insert(stranger.cookie);
+    return !seen_before;
+  });
+  suspects = std::move(now);
+  return !suspects.empty();
+}
+
 }  // namespace
 
 void Groups::manage_port(const GroupKey& key) {
@@ -66,18 +85,24 @@ void Groups::unmanage_port(const GroupKey& key) {
 
 void Groups::look_for_strangers() {
   const auto start = time_worked();
+  bool suspicious = false;
   if (!registry_.groups().empty()) {
     if (auto found = around_.watch->find_on_managed_ports())
-      compare_with_members(*found);
+      suspicious = compare_with_members(*found);
     else
       spdlog::error("{}", found.error().message());
   }
-  const auto pause = std::clamp<std::chrono::nanoseconds>((time_worked() - start) * kPauseFactor,
-                                                          kShortestPause, kLongestPause);
+  auto pause = std::clamp<std::chrono::nanoseconds>((time_worked() - start) * kPauseFactor,
+                                                    kShortestPause, kLongestPause);
+  // Never twice in a row: who comes and goes all the time must not make this the rule.
+  confirming_ = suspicious && !confirming_;
+  if (confirming_) pause = kConfirmPause;
   search_ = loop_.after(pause, [this] { look_for_strangers(); });
 }
 
-void Groups::compare_with_members(const std::vector<subset_found>& found) {
+// Has it seen somebody for the first time?
+bool Groups::compare_with_members(const std::vector<subset_found>& found) {
+  bool suspicious = false;
   for (const auto& [serial, group] : registry_.groups()) {
     std::vector<observe::Stranger> strangers;
     std::set<Cookie> seen;  // one socket may have many descriptors
@@ -94,9 +119,13 @@ void Groups::compare_with_members(const std::vector<subset_found>& found) {
     }
     std::sort(strangers.begin(), strangers.end(),
               [](const auto& a, const auto& b) { return a.cookie < b.cookie; });
-    if (auto runtime = runtimes_.find(serial); runtime != runtimes_.end())
-      report_strangers(group, runtime->second.strangers, std::move(strangers));
+    auto runtime = runtimes_.find(serial);
+    if (runtime == runtimes_.end()) continue;
+    suspicious |=
+        hold_back_suspects(strangers, runtime->second.strangers, runtime->second.suspects);
+    report_strangers(group, runtime->second.strangers, std::move(strangers));
   }
+  return suspicious;
 }
 
 // An alarm for each that is new; the list itself stays in sight until it is empty.
