@@ -77,7 +77,8 @@ def _private_tmp():
     _mount("tmpfs", "/tmp", "mode=1777")
     if tree.is_relative_to("/tmp"):
         tree.mkdir(parents=True)
-        subprocess.run(["mount", "--bind", f"/proc/self/fd/{inside}", tree], pass_fds=[inside], check=True)
+        subprocess.run(["mount", "--no-canonicalize", "--bind", f"/proc/self/fd/{inside}", tree], pass_fds=[inside],
+                       check=True)
     os.close(inside)
 
 
