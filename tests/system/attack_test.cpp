@@ -39,8 +39,8 @@
 #include "tests/system/harness/control.h"
 #include "tests/system/harness/daemon_process.h"
 #include "tests/system/harness/fail.h"
+#include "tests/system/harness/hand_made.h"
 #include "tests/system/harness/machine.h"
-#include "tests/system/servers/address.h"
 
 namespace subset::test {
 namespace {
@@ -116,35 +116,14 @@ class Actor {
   pid_t pid_ = -1;
 };
 
-Fd bound_socket(const std::string& text) {
-  Fd socket(checked(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket"));
-  int yes = 1;
-  checked(setsockopt(socket.get(), SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes), "SO_REUSEPORT");
-  Address address(text);
-  checked(bind(socket.get(), address.get(), address.size()), "bind");
-  return socket;
-}
-
-protocol::Register registration(uint64_t lineage, uint32_t total, uint32_t instance) {
-  protocol::Register message;
-  message.wanted.lineage = lineage;
-  message.wanted.total = total;
-  message.wanted.instance = instance;
-  message.wanted.weight = kDefaultWeight;
-  return message;
-}
-
 // --- who wants to work --------------------------------------------------------------------------
 
 void register_honestly(const std::string& daemon, Board& board) {
-  const Fd socket = bound_socket("127.0.0.1:5353");
+  const Fd socket = shared_socket("127.0.0.1:5353");
   const auto start = Clock::now();
   bool joined = false;
   try {
-    const Connection connection = Connection::to(daemon);
-    connection.send(bytes_of(registration(7, 4, kAnyInstance)), {socket.get()});
-    const auto packet = connection.receive(2s);
-    joined = packet && packet->as<protocol::Reply>().error == 0;
+    joined = answer_to(daemon, bytes_of(registration(7, 4, kAnyInstance)), {socket.get()}, 2s) == 0;
   } catch (const std::exception&) {
   }
   const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start);
@@ -161,7 +140,7 @@ void attack_with_registrations(const std::string& daemon, Board& board) {
   static std::vector<Fd> sockets = [] {
     std::vector<Fd> made;
     for (int port = 20000; port < 20300; ++port)
-      made.push_back(bound_socket("127.0.0.1:" + std::to_string(port)));
+      made.push_back(shared_socket("127.0.0.1:" + std::to_string(port)));
     return made;
   }();
   static uint32_t count = 0;
@@ -180,16 +159,6 @@ void attack_with_connections(const std::string& daemon, Board& board) {
   held.push_back(Connection::to(daemon));
   ++board.connections;
   if (held.size() >= 500) held.clear();
-}
-
-// What the daemon says to it; a connection that it closed says nothing.
-std::optional<int> answer_to(const std::string& daemon, const std::string& message,
-                             const std::vector<int>& descriptors = {}) {
-  const Connection connection = Connection::to(daemon);
-  connection.send(message, descriptors);
-  const auto packet = connection.receive(1s);
-  if (!packet) return std::nullopt;
-  return packet->as<protocol::Reply>().error;
 }
 
 void attack_with_descriptors(const std::string& daemon, Board& board) {
@@ -225,14 +194,15 @@ void attack_with_words(const std::string& daemon, Board& board, const Fd& of_oth
   std::strcpy(change.group, kHonestGroup);
   change.verb = protocol::Verb::Drain;
   change.instance = protocol::Change::kAll;
-  if (answer_to(daemon, bytes_of(change)) == 0) ++board.wrongs;
+  if (answer_to(daemon, bytes_of(change), {}, 1s) == 0) ++board.wrongs;
   ++board.changes;
   const uint32_t total = 1 + ++count % 60;
-  (void)answer_to(daemon, bytes_of(registration(count, total, count % total)), {of_other.get()});
+  (void)answer_to(daemon, bytes_of(registration(count, total, count % total)), {of_other.get()},
+                  1s);
   ++board.of_others;
-  const Fd socket = bound_socket("127.0.0.1:20999");
+  const Fd socket = shared_socket("127.0.0.1:20999");
   for (const uint32_t instance : {4u, 4096u, 0x7fffffffu}) {
-    if (answer_to(daemon, bytes_of(registration(1, 4, instance)), {socket.get()}) == 0)
+    if (answer_to(daemon, bytes_of(registration(1, 4, instance)), {socket.get()}, 1s) == 0)
       ++board.wrongs;
     ++board.out_of_range;
   }
@@ -261,7 +231,7 @@ size_t peak_memory_kb(const DaemonProcess& daemon) {
 void attack(const DaemonProcess& daemon) {
   SharedBoard board;
   const std::string& at = daemon.socket();
-  const Fd of_other = bound_socket(kVictim);
+  const Fd of_other = shared_socket(kVictim);
   checked(fchown(of_other.get(), kHonest, kHonest), "fchown");
   {
     const Actor honest(kHonest, *board, [&] { register_honestly(at, *board); });

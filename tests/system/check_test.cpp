@@ -12,7 +12,6 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
-#include "tests/system/harness/fail.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/process.h"
 #include "tests/system/harness/sandbox.h"
@@ -57,16 +56,6 @@ class WithoutBpffs {
   ~WithoutBpffs() { mount("bpf", kBpffs, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr); }
   WithoutBpffs(const WithoutBpffs&) = delete;
   WithoutBpffs& operator=(const WithoutBpffs&) = delete;
-};
-
-class ReadOnlyBpffs {
- public:
-  ReadOnlyBpffs() {
-    checked(mount(nullptr, kBpffs, nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY, nullptr), "remount");
-  }
-  ~ReadOnlyBpffs() { mount(nullptr, kBpffs, nullptr, MS_REMOUNT | MS_BIND, nullptr); }
-  ReadOnlyBpffs(const ReadOnlyBpffs&) = delete;
-  ReadOnlyBpffs& operator=(const ReadOnlyBpffs&) = delete;
 };
 
 TEST_SUITE("system") {

@@ -5,9 +5,6 @@
 // A daemon that starts finds them and must take them over as they are. What could go wrong: it
 // plans from scratch and flows move; it makes new maps and counters begin at zero; it attaches a
 // program whose table is still empty and datagrams are lost in between.
-#include <netinet/in.h>
-#include <sys/socket.h>
-
 #include <atomic>
 #include <csignal>
 #include <map>
@@ -17,15 +14,11 @@
 
 #include <doctest/doctest.h>
 
-#include "protocol/message.h"
-#include "protocol/policy.h"
-#include "tests/system/harness/control.h"
 #include "tests/system/harness/daemon_process.h"
-#include "tests/system/harness/fail.h"
+#include "tests/system/harness/hand_made.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/udp_flows.h"
 #include "tests/system/harness/udp_server.h"
-#include "tests/system/servers/address.h"
 
 namespace subset::test {
 namespace {
@@ -82,27 +75,11 @@ UdpServer start_without_daemon(Machine& machine, const DaemonProcess& daemon, ui
   return server;
 }
 
-Fd bound_socket() {
-  Fd socket(checked(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket"));
-  const int yes = 1;
-  checked(setsockopt(socket.get(), SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes), "SO_REUSEPORT");
-  Address address(kAddress);
-  checked(bind(socket.get(), address.get(), address.size()), "bind");
-  return socket;
-}
-
 // Registers it, however long it takes to get into the daemon's queue.
 bool joins(const DaemonProcess& daemon, const Fd& socket, uint32_t instance, uint32_t total) {
   try {
-    const Connection connection = Connection::to(daemon.socket());
-    protocol::Register message;
-    message.wanted.lineage = instance + 1;
-    message.wanted.total = total;
-    message.wanted.instance = instance;
-    message.wanted.weight = kDefaultWeight;
-    connection.send(bytes_of(message), {socket.get()});
-    const auto answer = connection.receive();
-    return answer && answer->as<protocol::Reply>().error == 0;
+    return answer_to(daemon.socket(), bytes_of(registration(instance + 1, total, instance)),
+                     {socket.get()}) == 0;
   } catch (const std::exception&) {
     return false;
   }
@@ -183,7 +160,7 @@ TEST_SUITE("system") {
     DaemonProcess daemon(machine, DaemonProcess::Listener::Kept);
     daemon.kill9();
     std::vector<Fd> sockets;
-    for (uint32_t i = 0; i < kAskers; i++) sockets.push_back(bound_socket());
+    for (uint32_t i = 0; i < kAskers; i++) sockets.push_back(shared_socket(kAddress));
     std::atomic<uint32_t> joined = 0;
     std::vector<std::thread> askers;
     for (uint32_t i = 0; i < kAskers; i++)

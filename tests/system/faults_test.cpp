@@ -46,6 +46,7 @@
 #include "tests/system/harness/daemon_process.h"
 #include "tests/system/harness/fail.h"
 #include "tests/system/harness/kernel_objects.h"
+#include "tests/system/harness/length.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/operator.h"
 #include "tests/system/servers/address.h"
@@ -77,7 +78,7 @@ constexpr uint16_t kFirstFreePort = 7100;
 constexpr uint32_t kTotals[] = {3, 4, 5, 60, 70};
 
 int kills() {
-  return std::getenv("SUBSET_TEST_LONG") != nullptr ? 200 : 60;
+  return long_run() ? 200 : 60;
 }
 
 uint32_t seed() {
@@ -344,15 +345,7 @@ class Truth {
     check_descriptors();
   }
 
-  void check_objects(size_t groups) {
-    std::string left;
-    const bool clean = eventually([&] {
-      left = objects_.leftover(groups);
-      return left.empty();
-    });
-    CAPTURE(left);
-    CHECK(clean);
-  }
+  void check_objects(size_t groups) { CHECK(objects_.leftover(groups) == ""); }
 
   void note_objects() { objects_.note(); }
 

@@ -12,9 +12,8 @@
 #include <doctest/doctest.h>
 
 #include "daemon/base/fd.h"
-#include "protocol/policy.h"
-#include "tests/system/harness/control.h"
 #include "tests/system/harness/daemon_process.h"
+#include "tests/system/harness/hand_made.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/udp_flows.h"
 #include "tests/system/harness/udp_server.h"
@@ -27,16 +26,6 @@ using namespace std::chrono_literals;
 
 constexpr char kAddress[] = "127.0.0.1:5353";
 constexpr char kGroup[] = "udp/127.0.0.1:5353";
-
-// A socket of the kernel's group whose bind no shim saw.
-Fd socket_in_group() {
-  const Address address(kAddress);
-  Fd fd(socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  const int one = 1;
-  REQUIRE(setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) == 0);
-  REQUIRE(bind(fd.get(), address.get(), address.size()) == 0);
-  return fd;
-}
 
 // "The socket that was bound first", for every datagram.
 void attach_constant(int fd) {
@@ -77,18 +66,6 @@ Fd confined_listener(bool early) {
   return fd;
 }
 
-// Registers a socket as the shim of some process would; gives back the daemon's errno.
-int join(const DaemonProcess& daemon, const Fd& fd, uint32_t instance, uint32_t total) {
-  protocol::Register claim;
-  claim.wanted.lineage = instance + 1;
-  claim.wanted.total = total;
-  claim.wanted.instance = instance;
-  claim.wanted.weight = subset::kDefaultWeight;
-  const Connection connection = Connection::to(daemon.socket());
-  REQUIRE(connection.send(bytes_of(claim), {fd.get()}));
-  return connection.receive()->as<protocol::Reply>().error;
-}
-
 // How many of 64 flows this server answers; all must be answered by somebody.
 size_t answered_by(uint32_t server) {
   UdpFlows flows(kAddress, 64);
@@ -105,7 +82,7 @@ TEST_SUITE("system") {
     UdpServer first = serve(machine, daemon, 0);
     CHECK_FALSE(daemon.status().group(kGroup).foreign);
     {
-      Fd fd = socket_in_group();
+      Fd fd = shared_socket(kAddress);
       attach_constant(fd.get());
     }
     CHECK(becomes(daemon, true));
@@ -138,7 +115,7 @@ TEST_SUITE("system") {
     Machine machine;
     DaemonProcess daemon(machine);
     UdpServer first = serve(machine, daemon, 0);
-    Fd fd = socket_in_group();
+    Fd fd = shared_socket(kAddress);
     attach_constant(fd.get());
     UdpServer second = serve(machine, daemon, 1);
     CHECK(daemon.status().group(kGroup).foreign);
@@ -150,7 +127,7 @@ TEST_SUITE("system") {
     DaemonProcess daemon(machine);
     UdpServer first = serve(machine, daemon, 0);
     {
-      Fd fd = socket_in_group();
+      Fd fd = shared_socket(kAddress);
       detach_any(fd.get());
     }
     CHECK(becomes(daemon, true));
@@ -182,7 +159,8 @@ TEST_SUITE("system") {
     std::vector<Fd> listeners;
     for (uint32_t instance = 0; instance < 3; instance++) {
       listeners.push_back(confined_listener(instance < 2));
-      CHECK(join(daemon, listeners.back(), instance, 3) == 0);
+      CHECK(answer_to(daemon.socket(), bytes_of(registration(instance + 1, 3, instance)),
+                      {listeners.back().get()}) == 0);
     }
     CHECK(eventually([&] { return daemon.status().groups.front().strangers == 1; }, 2s));
     CHECK(daemon.err().find("in another group of the kernel's") != std::string::npos);

@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -25,6 +24,7 @@
 #include "tests/system/harness/control.h"
 #include "tests/system/harness/daemon_process.h"
 #include "tests/system/harness/fail.h"
+#include "tests/system/harness/length.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/operator.h"
 #include "tests/system/harness/real_servers.h"
@@ -223,7 +223,7 @@ bool is_answered(const Fd& client, const RealServer& server) {
 }
 
 void kill_real_server(Machine& machine, const DaemonProcess& daemon, const RealServer& real) {
-  const int times = std::getenv("SUBSET_TEST_LONG") != nullptr ? 50 : 3;
+  const int times = long_run() ? 50 : 3;
   constexpr int kQuestions = 20;  // before it is killed, and again behind
   const Command command{.argv = real.argv, .environment = holding(daemon, "0/1")};
   Process server(machine, command);

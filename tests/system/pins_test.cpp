@@ -3,21 +3,16 @@
 // while no daemon runs. Servers go on in each case: what steers them is the kernel's, not the file
 // system's. What is told apart is who can mend it:
 //
-//   - while the daemon runs it has everything in hand, and makes again what is gone; the next
-//   daemon
+//   - while the daemon runs it has everything in hand, and makes again what is gone; the next one
 //     must find it as if nothing had happened;
 //   - where it cannot (the file system is read-only) it goes on and says so, and refuses what it
-//   could
-//     not keep: a new group, whose server then goes on with the kernel's hash;
+//     could not keep: a new group, whose server then goes on with the kernel's hash;
 //   - without a daemon the pins are all there is: the kernel's hash decides from then on, nothing
-//   is
-//     lost, and servers that are restarted are steered again;
+//     is lost, and servers that are restarted are steered again;
 //   - a place that cannot hold pins is refused at the start, in one line.
 //
 // A bpffs has no size that could run out, so "full" is tried as what it would look like: each pin
 // is refused.
-#include <sys/mount.h>
-
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -26,7 +21,6 @@
 #include <doctest/doctest.h>
 
 #include "tests/system/harness/daemon_process.h"
-#include "tests/system/harness/fail.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/sandbox.h"
 #include "tests/system/harness/udp_flows.h"
@@ -79,20 +73,6 @@ void check_healed(Remove remove) {
   CHECK(group.home == flows.sent());
 }
 
-// The mount of the pins, for a while: the sandbox has one of its own.
-class ReadOnly {
- public:
-  ReadOnly() { set(MS_RDONLY); }
-  ~ReadOnly() { set(0); }
-  ReadOnly(const ReadOnly&) = delete;
-  ReadOnly& operator=(const ReadOnly&) = delete;
-
- private:
-  static void set(unsigned long flags) {
-    checked(mount(nullptr, kBpffs, nullptr, MS_REMOUNT | MS_BIND | flags, nullptr), "remount");
-  }
-};
-
 Finished start_at(Machine& machine, const std::string& pins) {
   return run(machine, {.argv = {built("daemon/subsetd"), "--config", "/dev/null", "--socket",
                                 machine.file("other"), "--pin-dir", pins, "--http", "off"}});
@@ -142,7 +122,7 @@ TEST_SUITE("system") {
     auto servers = start_instances(machine, daemon, 4, kAddress);
     UdpFlows flows(kAddress, kFlows);
     {
-      const ReadOnly nothing_can_be_pinned;
+      const ReadOnlyBpffs nothing_can_be_pinned;
       servers.pop_back();  // a change of the table needs no pin
       CHECK(eventually([&] { return daemon.status().group(kGroup).active() == 3; }));
       CHECK(flows.exchange(5));
@@ -173,7 +153,7 @@ TEST_SUITE("system") {
     CHECK(refusal(file).find("subsetd: ") != std::string::npos);
     CHECK(refusal(file).find(file) != std::string::npos);
     CHECK(refusal("/nowhere/pins").find("No such file or directory") != std::string::npos);
-    const ReadOnly nothing_can_be_pinned;
+    const ReadOnlyBpffs nothing_can_be_pinned;
     CHECK(refusal(std::string(kBpffs) + "/other").find("Read-only file system") !=
           std::string::npos);
   }

@@ -13,7 +13,6 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <stdexcept>
@@ -27,6 +26,7 @@
 #include "tests/system/harness/dns_load.h"
 #include "tests/system/harness/hobble.h"
 #include "tests/system/harness/http_load.h"
+#include "tests/system/harness/length.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/process.h"
 #include "tests/system/harness/real_servers.h"
@@ -39,7 +39,7 @@ constexpr uint32_t kInstances = 4;
 
 // Of four instances each; a roll takes half a second to two.
 int rolls() {
-  return std::getenv("SUBSET_TEST_LONG") != nullptr ? 50 : 13;
+  return long_run() ? 50 : 13;
 }
 
 bool all_active(const DaemonProcess& daemon, const char* group) {

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -18,55 +17,31 @@
 
 #include <doctest/doctest.h>
 
-#include "protocol/message.h"
-#include "protocol/policy.h"
-#include "tests/system/harness/control.h"
 #include "tests/system/harness/daemon_process.h"
-#include "tests/system/harness/fail.h"
+#include "tests/system/harness/hand_made.h"
 #include "tests/system/harness/http.h"
+#include "tests/system/harness/length.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/process.h"
 #include "tests/system/harness/sandbox.h"
-#include "tests/system/servers/address.h"
 
 namespace subset::test {
 namespace {
 
 constexpr char kHttp[] = "127.0.0.1:9753";
 
-bool long_run() {
-  return std::getenv("SUBSET_TEST_LONG") != nullptr;
-}
-
-// A member by hand: a socket of this process. It leaves when it is closed.
-Fd bind_at(uint16_t port) {
-  const Address address("127.0.0.1:" + std::to_string(port));
-  Fd socket(checked(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket"));
-  const int one = 1;
-  checked(setsockopt(socket.get(), SOL_SOCKET, SO_REUSEPORT, &one, sizeof one), "SO_REUSEPORT");
-  checked(bind(socket.get(), address.get(), address.size()), "bind");
-  return socket;
-}
-
-int register_socket(const DaemonProcess& daemon, const Fd& socket, uint32_t instance = 0,
-                    uint32_t total = 1) {
-  protocol::Register message;
-  message.wanted.lineage = 1;
-  message.wanted.total = total;
-  message.wanted.instance = instance;
-  message.wanted.weight = kDefaultWeight;
-  const Connection connection = Connection::to(daemon.socket());
-  connection.send(bytes_of(message), {socket.get()});
-  const auto answer = connection.receive();
-  return answer ? answer->as<protocol::Reply>().error : -1;
+bool joins(const DaemonProcess& daemon, const Fd& socket, uint32_t instance = 0,
+           uint32_t total = 1) {
+  return answer_to(daemon.socket(), bytes_of(registration(1, total, instance)), {socket.get()}) ==
+         0;
 }
 
 std::vector<Fd> fill(const DaemonProcess& daemon, int groups, uint32_t total = 1) {
   std::vector<Fd> sockets;
   for (int i = 0; i < groups; i++) {
     for (uint32_t instance = 0; instance < total; instance++) {
-      sockets.push_back(bind_at(static_cast<uint16_t>(20000 + i)));
-      REQUIRE(register_socket(daemon, sockets.back(), instance, total) == 0);
+      sockets.push_back(shared_socket("127.0.0.1:" + std::to_string(20000 + i)));
+      REQUIRE(joins(daemon, sockets.back(), instance, total));
     }
   }
   return sockets;
@@ -149,9 +124,9 @@ TEST_SUITE("system") {
     int registered = 0;
     Clock::duration longest{};
     for (const auto end = Clock::now() + length / 3; Clock::now() < end; registered++) {
-      const Fd socket = bind_at(19999);
+      const Fd socket = shared_socket("127.0.0.1:19999");
       const auto asked = Clock::now();
-      REQUIRE(register_socket(daemon, socket) == 0);
+      REQUIRE(joins(daemon, socket));
       longest = std::max(longest, Clock::now() - asked);
     }
     const int good = storm->good();

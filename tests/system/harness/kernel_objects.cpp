@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tests/system/harness/clock.h"
 #include "tests/system/harness/process.h"
 
 namespace subset::test {
@@ -22,6 +23,15 @@ void KernelObjects::note() {
 }
 
 std::string KernelObjects::leftover(size_t groups) const {
+  std::string left;
+  eventually([&] {
+    left = left_now(groups);
+    return left.empty();
+  });
+  return left;
+}
+
+std::string KernelObjects::left_now(size_t groups) const {
   const auto open_programs = open_ones(kProgram);
   const auto open_maps = open_ones(kMap);
   const auto maps = objects("map");

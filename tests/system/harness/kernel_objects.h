@@ -26,7 +26,7 @@ class KernelObjects {
 
   // What outlives whoever refers to it, in words; empty: nothing. Beside what the daemon has open
   // there may be what is attached to the sockets of so many groups, one `enter` each, and its maps.
-  // The kernel frees in its own time: to be asked until it is empty.
+  // Waits, since the kernel frees in its own time.
   std::string leftover(size_t groups) const;
 
  private:
@@ -38,6 +38,7 @@ class KernelObjects {
   std::map<uint32_t, Object> objects(const char* what) const;
   std::set<uint32_t> open_ones(const char* kind) const;
   bool is_ours(uint32_t id, const Object& program) const;
+  std::string left_now(size_t groups) const;
 
   Machine& machine_;
   const DaemonProcess& daemon_;

@@ -87,4 +87,12 @@ fs::path source(const fs::path& path) {
   return kSource / path;
 }
 
+ReadOnlyBpffs::ReadOnlyBpffs() {
+  checked(mount(nullptr, kBpffs, nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY, nullptr), "remount");
+}
+
+ReadOnlyBpffs::~ReadOnlyBpffs() {
+  mount(nullptr, kBpffs, nullptr, MS_REMOUNT | MS_BIND, nullptr);
+}
+
 }  // namespace subset::test

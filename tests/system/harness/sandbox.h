@@ -21,4 +21,13 @@ int run_in_sandbox(const std::function<int()>& body);
 std::filesystem::path built(const std::filesystem::path& path);
 std::filesystem::path source(const std::filesystem::path& path);
 
+// The bpffs can only be read as long as this lives.
+class ReadOnlyBpffs {
+ public:
+  ReadOnlyBpffs();
+  ~ReadOnlyBpffs();
+  ReadOnlyBpffs(const ReadOnlyBpffs&) = delete;
+  ReadOnlyBpffs& operator=(const ReadOnlyBpffs&) = delete;
+};
+
 }  // namespace subset::test
