@@ -78,12 +78,15 @@ as_owner() {
   fi
 }
 
-# configure DIR LOG OPTION...: meson, once a directory; a later change of the build files is ninja's
-# to notice.
+# configure DIR LOG OPTION...: meson; a later change of the build files is ninja's to notice. A directory that
+# is there may be another script's, which asked for less.
 configure() {
   local dir=$1 log=$2
   shift 2
-  [[ -f $dir/build.ninja ]] && return 0
+  if [[ -f $dir/build.ninja ]]; then
+    (($# == 0)) || as_owner meson configure "$dir" "$@" >"$log"
+    return
+  fi
   rm -rf "$dir"
   watched "configure $(basename "$dir")" "$log" as_owner meson setup "$dir" "$root" "$@"
 }
