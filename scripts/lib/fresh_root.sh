@@ -55,6 +55,11 @@ enter_root() {
 }
 export -f enter_root
 
+# apt_in_root DIR WORD...: apt-get there, without questions.
+apt_in_root() {
+  in_root "$1" env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Use-Pty=0 "${@:2}"
+}
+
 # in_root DIR COMMAND...: nothing that the command started or mounted is left when it ends.
 in_root() {
   unshare --mount --pid --fork --kill-child --ipc --uts -- bash -ec 'enter_root "$@"' - "$@"

@@ -10,7 +10,7 @@
 # Both speak through files in $shared. The end of the outer script ends pid 1, and thereby all.
 set -euo pipefail
 
-readonly limit=60 # seconds for all of it; takes 15
+readonly limit=60 # seconds for all of it; takes 10
 
 fail() {
   echo "FAIL: $*"
@@ -112,13 +112,12 @@ make_root() {
   mount --bind "$shared" "$root/run/shared"
 }
 
-# install SOURCE TARGET: copies into the layer, whatever the machine has there.
+# install_file SOURCE TARGET: copies into the layer, whatever the machine has there.
 install_file() { install -D "$1" "$root$2"; }
 
 install_programs() {
   install_file "$build/daemon/subsetd" "$(sed -n 's/^ExecStart=//p' "$build/systemd/subsetd.service")"
   install_file "$build/ctl/subset" "$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$build/systemd/subset@.service")"
-  install_file "$build/daemon/subsetd" /usr/local/bin/subsetd
   install_file "$build/shim/libsubset.so" "$shim" # where `subset` looks for it
   install_file "$0" /run/units.sh
 }
@@ -139,7 +138,7 @@ install_units() {
   cat >"$units/try.service" <<END
 [Service]
 Type=oneshot
-Environment=PATH=$PATH:/usr/local/bin
+Environment=PATH=/usr/local/sbin:/usr/local/bin:$PATH
 StandardOutput=append:/run/shared/said
 StandardError=append:/run/shared/said
 ExecStart=/bin/bash /run/units.sh --try $shim
@@ -149,6 +148,8 @@ END
 
 be_machine() {
   scratch=$shared/layer root=$shared/layer/root
+  source=$(cd "$(dirname "$0")/../.." && pwd)
+  shim=$(sed -n 's/^#define SUBSET_SHIM_PATH "\(.*\)"/\1/p' "$build/config.h")
   make_root
   install_programs
   install_units
@@ -180,8 +181,7 @@ main() {
 
 case ${1-} in
   --try) shim=$2 && try_units ;;
-  --machine) build=$2 ;;&
-  --machine) source=$(cd "$(dirname "$0")/../.." && pwd) && shim=$(sed -n 's/^#define SUBSET_SHIM_PATH "\(.*\)"/\1/p' "$build/config.h") && be_machine ;;
+  --machine) build=$2 && be_machine ;;
   *)
     build=$(cd "${1:?BUILD-DIR}" && pwd)
     main
