@@ -124,6 +124,7 @@ struct Steering::Parts {
   void unpin_outgrown() const;
   Result<void> find_slot_maps();
   Result<void> find_program();
+  Result<void> open_version();
   Result<Skeleton> open(const Shape& wanted) const;
   void specialise(steer_bpf& opened, const Shape& wanted) const;
   Result<void> share_maps(steer_bpf& opened, const Shape& wanted) const;
@@ -234,7 +235,8 @@ Result<std::unique_ptr<Steering>> Steering::create(const Pins& pins, const Watch
 // --- adopting -----------------------------------------------------------------------------------
 
 // Which of the pinned versions is in force: the one whose program is in the stage. A daemon that
-// was killed between pinning and publishing leaves another one behind.
+// was killed between pinning and publishing leaves a newer one behind, one that was killed between
+// publishing and unpinning an older one.
 Result<void> Steering::Parts::find_program() {
   uint32_t zero = 0;
   uint32_t staged = 0;
@@ -246,24 +248,27 @@ Result<void> Steering::Parts::find_program() {
     const uint32_t number = static_cast<uint32_t>(atoi(name.c_str() + kPrefix.size()));
     auto program = get_pin(dir + "/" + name);
     if (!program) return fail(program.error(), "adopt");
-    if (program_id(program->get()) != staged) {
+    if (program_id(program->get()) == staged)
+      version = number;
+    else
       unpin_version(number);
-      continue;
-    }
-    version = number;
-    auto found_rows = get_pin(versioned(dir, "rows", number));
-    if (!found_rows) return fail(found_rows.error(), "adopt");
-    auto found_control = get_pin(versioned(dir, "control", number));
-    if (!found_control) return fail(found_control.error(), "adopt");
-    rows = std::move(*found_rows);
-    control = std::move(*found_control);
-    auto info = info_of(rows.get());
-    if (!info) return fail(info.error(), "adopt");
-    domains = std::max(1u, info->max_entries / 2);
-    row_capacity = (info->value_size - static_cast<uint32_t>(sizeof(subset_row))) / 2;
-    return {};
   }
-  return fail(ENOENT, "no program is in force");
+  if (version == 0) return fail(ENOENT, "no program is in force");
+  return open_version();
+}
+
+Result<void> Steering::Parts::open_version() {
+  auto found_rows = get_pin(versioned(dir, "rows", version));
+  if (!found_rows) return fail(found_rows.error(), "adopt");
+  auto found_control = get_pin(versioned(dir, "control", version));
+  if (!found_control) return fail(found_control.error(), "adopt");
+  rows = std::move(*found_rows);
+  control = std::move(*found_control);
+  auto info = info_of(rows.get());
+  if (!info) return fail(info.error(), "adopt");
+  domains = std::max(1u, info->max_entries / 2);
+  row_capacity = (info->value_size - static_cast<uint32_t>(sizeof(subset_row))) / 2;
+  return {};
 }
 
 // A group has grown when its second record is there: that is pinned last. A daemon that was killed

@@ -15,13 +15,17 @@
 // is refused.
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <set>
 #include <string>
 
+#include <bpf/bpf.h>
 #include <doctest/doctest.h>
 
 #include "tests/system/harness/daemon_process.h"
+#include "tests/system/harness/fail.h"
 #include "tests/system/harness/machine.h"
+#include "tests/system/harness/operator.h"
 #include "tests/system/harness/sandbox.h"
 #include "tests/system/harness/udp_flows.h"
 #include "tests/system/harness/udp_server.h"
@@ -73,6 +77,18 @@ void check_healed(Remove remove) {
   CHECK(group.home == flows.sent());
 }
 
+// The pins of one version of the group's program, by the name without the version.
+std::map<std::string, Fd> open_version(const DaemonProcess& daemon, const std::string& number) {
+  std::map<std::string, Fd> opened;
+  for (const std::string& path : pins_of(daemon)) {
+    if (!path.ends_with("-" + number) || path.find("/group-") == std::string::npos) continue;
+    const std::string what = path.substr(0, path.size() - number.size());
+    if (what.ends_with("steer-") || what.ends_with("rows-") || what.ends_with("control-"))
+      opened.emplace(what, Fd(checked(bpf_obj_get(path.c_str()), "open " + path)));
+  }
+  return opened;
+}
+
 Finished start_at(Machine& machine, const std::string& pins) {
   return run(machine, {.argv = {built("daemon/subsetd"), "--config", "/dev/null", "--socket",
                                 machine.file("other"), "--pin-dir", pins, "--http", "off"}});
@@ -114,6 +130,36 @@ TEST_SUITE("system") {
     CHECK(again.exchange(5));
     CHECK(daemon.status().group(kGroup).active() == 4);
     CHECK(daemon.status().group(kGroup).home == again.sent());
+  }
+
+  // Between publishing a version and unpinning the one before it. "steer-10" comes before "steer-9"
+  // where names are sorted, so who looks no further than to the version in force keeps the other.
+  TEST_CASE("a daemon that was killed before it unpinned the former program: the next one does") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    auto servers = start_instances(machine, daemon, 2, kAddress);
+    int changes = 0;
+    const auto reshape = [&] {
+      tell(daemon, kGroup, mode(changes++ % 2 ? Mode::Hash : Mode::Source));
+    };
+    while (open_version(daemon, "9").empty()) {
+      REQUIRE(changes < 20);
+      reshape();
+    }
+    {
+      const auto former = open_version(daemon, "9");
+      REQUIRE(former.size() == 3);
+      reshape();
+      REQUIRE(open_version(daemon, "10").size() == 3);
+      daemon.kill9();
+      for (const auto& [what, fd] : former)
+        checked(bpf_obj_pin(fd.get(), (what + "9").c_str()), "pin " + what + "9");
+    }
+    daemon.start();
+    CHECK(open_version(daemon, "9").empty());
+    UdpFlows flows(kAddress, kFlows);
+    CHECK(flows.exchange(5));
+    CHECK(daemon.status().group(kGroup).home == flows.sent());
   }
 
   TEST_CASE("pins cannot be made: what is steered goes on, a new group is refused") {
