@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 
 #include "config.h"
+#include "daemon/config/suggest.h"
 #include "protocol/policy.h"
 
 namespace subset::ctl {
@@ -376,6 +377,21 @@ Saying help_or_error(const CLI::App& top, const CLI::App* chosen, const CLI::Err
   return usage_error(chosen != nullptr ? chosen->get_name() : "", error.what());
 }
 
+// The parser's own words for it are those for a word too many.
+std::optional<Saying> unknown_command(const CLI::App& top, const std::vector<std::string>& words) {
+  if (words.empty() || words.front().starts_with("-")) return std::nullopt;
+  std::vector<std::string> names;
+  for (const CLI::App* each : top.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(each->get_name());
+  const std::string& typed = words.front();
+  if (std::find(names.begin(), names.end(), typed) != names.end()) return std::nullopt;
+  const std::vector<std::string_view> known(names.begin(), names.end());
+  std::string text = "unknown command '" + typed + "'";
+  if (const auto near = nearest_word(typed, known))
+    text += "; is '" + std::string(*near) + "' meant?";
+  return usage_error("", std::move(text));
+}
+
 const CLI::App* chosen_by(const CLI::App& top) {
   auto chosen = top.get_subcommands();
   return chosen.empty() ? nullptr : chosen.front();
@@ -386,6 +402,7 @@ const CLI::App* chosen_by(const CLI::App& top) {
 Command parse_command_line(const std::vector<std::string>& words) {
   Parsed parsed;
   auto app = make_parser(parsed);
+  if (auto unknown = unknown_command(*app, words)) return *unknown;
   Words parts = split(words);
   std::vector<std::string> reversed(parts.ours.rbegin(), parts.ours.rend());  // as parse() wants
   try {

@@ -210,6 +210,8 @@ Daemon::~Daemon() = default;
 
 // What needs privileges comes first, then they go, then strangers are let in.
 Result<std::unique_ptr<Daemon>> Daemon::create(DaemonOptions options) {
+  // Before the first thing that would fail for lack of them, and say less.
+  if (auto may = kernel::check_capabilities(); !may) return tl::unexpected(may.error());
   auto impl = std::make_unique<Impl>();
   impl->remove_on_exit = options.remove_on_exit;
   auto loop = Loop::create();

@@ -126,6 +126,18 @@ bool find_listener_wish(int fd, const Socket& socket, const Endpoint& endpoint, 
          (wish.declared || int_option(fd, SO_REUSEPORT) == 1);
 }
 
+// The server's own words for it mostly say less; once a port, since some try again and again.
+void explain_refusal(const Socket& socket, const Endpoint& endpoint) {
+  if (errno != EADDRINUSE) return;
+  static constinit std::atomic<uint32_t> told{0};
+  const uint32_t port = uint32_t{socket.protocol} << 16 | endpoint.port;
+  if (told.exchange(port, std::memory_order_relaxed) == port) return;
+  Line(LogLevel::Warn)
+      << socket.protocol_name() << " port " << uint64_t{endpoint.port}
+      << " is in use by a socket that does not share it, or is another user's: ss -ln"
+      << (socket.udp() ? "u" : "t") << "p 'sport = :" << uint64_t{endpoint.port} << "' shows whose";
+}
+
 void keep_wish(const Socket& socket, const Wish& wish) {
   if (wish.declared)
     known_sockets.put(socket.cookie, {wish.total, wish.instance, wish.instance, Known::kDeclared});
@@ -178,7 +190,10 @@ int bind_and_join(int fd, const sockaddr* address, socklen_t length) {
     const Reclaimed held = reclaim(fd, socket, endpoint, wish);
     if (held != Reclaimed::No) return held == Reclaimed::Yes ? 0 : -1;
   }
-  if (real::bind(fd, address, length) != 0) return -1;
+  if (real::bind(fd, address, length) != 0) {
+    explain_refusal(socket, endpoint);
+    return -1;
+  }
   if (!socket.udp()) return 0;
   if (enter(fd, socket, endpoint, wish) != 0) return -1;
   await_forks(fd, socket);
@@ -188,7 +203,10 @@ int bind_and_join(int fd, const sockaddr* address, socklen_t length) {
 int listen_and_enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish,
                      int backlog) {
   const bool listening = live(fd, socket, endpoint);
-  if (real::listen(fd, backlog) != 0) return -1;
+  if (real::listen(fd, backlog) != 0) {
+    explain_refusal(socket, endpoint);
+    return -1;
+  }
   if (enter(fd, socket, endpoint, wish) == 0) return 0;
   // A listen that failed must not leave a listener, whose connections nobody would accept. The
   // socket stays bound after this.

@@ -12,6 +12,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstring>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -28,7 +29,32 @@ bool same_file(const struct stat& one, const struct stat& other) {
 }
 
 tl::unexpected<Error> in_use(const std::string& path) {
-  return fail(EADDRINUSE, "another daemon serves " + path);
+  return fail(EADDRINUSE, "another daemon serves " + path +
+                              ": stop it, or give this one a --socket and a --pin-dir of its own");
+}
+
+// What to do where the control socket cannot be made; nothing where the error says it itself.
+std::string_view remedy(int error) {
+  switch (error) {
+    case EACCES:
+    case EPERM:
+      return ": run it as root, or name another place by --socket";
+    case ENOENT:
+    case ENOTDIR:
+      return ": make the directory that it is to be in, or name another by --socket";
+    case EROFS:
+      return ": name a place that can be written by --socket";
+    default:
+      return "";
+  }
+}
+
+// The same as fail_errno, where a person can choose another place.
+tl::unexpected<Error> fail_at_place(const std::string& doing) {
+  const int error = errno;
+  auto failed = fail_system(error, doing);
+  failed.value().context += remedy(error);
+  return failed;
 }
 
 Result<sockaddr_un> address_of(const std::string& path) {
@@ -58,7 +84,7 @@ Result<void> make_directory_of(const std::string& path) {
   } else if (errno == EEXIST) {
     return {};
   }
-  return fail_errno("make directory " + directory);
+  return fail_at_place("make directory " + directory);
 }
 
 // Two daemons that start at once could both find a stale socket, and the slower one would remove
@@ -67,7 +93,7 @@ Result<Fd> lock_path(const std::string& path) {
   std::string name = path + ".lock";
   for (;;) {
     Fd lock(open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!lock) return fail_errno("open " + name);
+    if (!lock) return fail_at_place("make " + name);
     if (flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {
       if (errno == EWOULDBLOCK) return in_use(path);
       return fail_errno("lock " + name);
@@ -111,7 +137,9 @@ Result<void> remove_stale(const std::string& path, const sockaddr_un& address) {
     if (errno == ENOENT) return {};
     return fail_errno("look at " + path);
   }
-  if (!S_ISSOCK(status.st_mode)) return fail(ENOTSOCK, "make the control socket " + path);
+  if (!S_ISSOCK(status.st_mode))
+    return fail(ENOTSOCK, "make the control socket: " + path +
+                              " is something else: remove it, or name another place by --socket");
   if (auto stale = wait_until_stale(path, address); !stale) return stale;
   if (unlink(path.c_str()) < 0) return fail_errno("remove the stale control socket " + path);
   return {};
@@ -121,7 +149,7 @@ Result<void> remove_stale(const std::string& path, const sockaddr_un& address) {
 Result<void> bind_and_listen(int socket, const std::string& path, const sockaddr_un& address,
                              Access access) {
   if (bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) {
-    return fail_errno("bind the control socket to " + path);
+    return fail_at_place("bind the control socket to " + path);
   }
   if (access.group != static_cast<gid_t>(-1) &&
       lchown(path.c_str(), static_cast<uid_t>(-1), access.group) < 0) {

@@ -12,7 +12,7 @@ constexpr unsigned kKept[] = {CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN};
 
 }  // namespace
 
-Result<void> drop_capabilities() {
+Result<void> check_capabilities() {
   capng_get_caps_process();
   for (unsigned capability : kKept) {
     if (!capng_have_capability(CAPNG_EFFECTIVE, capability))
@@ -20,6 +20,11 @@ Result<void> drop_capabilities() {
                              " is missing; run subsetd as root, or give it the three that it "
                              "needs: cap_bpf, cap_perfmon, cap_net_admin");
   }
+  return {};
+}
+
+Result<void> drop_capabilities() {
+  if (auto there = check_capabilities(); !there) return there;
   // The bounding set can only be changed by those who may (CAP_SETPCAP); a daemon started with the
   // three alone leaves it as it is.
   const bool may_bound = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP) != 0;

@@ -56,9 +56,10 @@ without_a_daemon() {
   expect "no such program" 1 "give its path" subset run -n 2 -- no-such-server
   expect "a static program is told apart" 1 "static" subset run -n 2 -- /sbin/ldconfig -p
   expect "a word too few" 2 "see subset run --help" subset run redis-server
-  expect "no such command" 2 "start" subset start
+  expect "no such command" 2 "unknown command 'start'" subset start
+  expect "a command with a wrong letter" 2 "is 'status' meant" subset statu
   expect "a value that does not parse" 2 "expected" subset run -n 2 --mode fast -- "${server[@]}"
-  expect "a daemon without privilege" 1 "Permission denied" "${nobody[@]}" subsetd
+  expect "a daemon without privilege" 1 "run subsetd as root" "${nobody[@]}" subsetd
   expect "another shell, and no privilege" 1 "needs root: sudo" "${nobody[@]}" sh "$source_root/scripts/quickstart"
 }
 
@@ -67,7 +68,7 @@ by_itself() {
   local run=$!
   comes "two instances, by a daemon that run brings along" "2/2 active" status_of_group
   comes "they answer" PONG redis-cli -p 6390 ping
-  expect "a second daemon" 1 "another daemon serves" timeout 10 subsetd
+  expect "a second daemon" 1 "stop it, or give this one a --socket" timeout 10 subsetd
   end "$run" KILL
   comes "run was killed, and has left no server behind" 0 servers
 }
@@ -76,7 +77,7 @@ port_in_use() {
   "${server[@]}" >/dev/null 2>&1 &
   local other=$!
   comes "somebody else has the port" PONG redis-cli -p 6390 ping
-  expect "the port is in use" 1 "in use" subset run -n 2 -- "${server[@]}"
+  expect "the port is in use" 1 "tcp port 6390 is in use by a socket" subset run -n 2 -- "${server[@]}"
   end "$other" TERM
 }
 
@@ -103,7 +104,7 @@ with_a_daemon() {
 
 nowhere_to_write() {
   mount -t tmpfs -o ro none /run
-  expect "nowhere to put the socket" 1 "make directory" subsetd
+  expect "nowhere to put the socket" 1 "name a place that can be written by --socket" subsetd
   umount /run
 }
 

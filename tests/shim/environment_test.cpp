@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Servers that never heard of the option: what SUBSET_* makes of their binds and listens.
+#include <arpa/inet.h>
 #include <errno.h>
+#include <sys/socket.h>
+
+#include <functional>
 
 #include <doctest/doctest.h>
 
+#include "daemon/base/fd.h"
 #include "protocol/policy.h"
 #include "tests/shim/fake_daemon.h"
 #include "tests/shim/run.h"
@@ -17,6 +22,24 @@ Environment with(const FakeDaemon& daemon, Environment more) {
   more.emplace("SUBSET_SOCKET", daemon.path());
   return more;
 }
+
+// Somebody else's sockets on that port, UDP's and a listener.
+class Holder {
+ public:
+  explicit Holder(const std::string& port) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<uint16_t>(std::stoi(port)));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    for (const subset::Fd& each : {std::cref(udp_), std::cref(tcp_)})
+      REQUIRE(bind(each.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    REQUIRE(listen(tcp_.get(), 1) == 0);
+  }
+
+ private:
+  subset::Fd udp_{socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  subset::Fd tcp_{socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+};
 
 }  // namespace
 
@@ -110,6 +133,21 @@ TEST_CASE("errors of the kernel are passed on") {
                 with(daemon, {{"SUBSET", "0/2"}}))
             .said() == "bind EADDRNOTAVAIL | bind EAFNOSUPPORT | listen EBADF");
   CHECK(daemon.seen().empty());
+}
+
+TEST_CASE("a port that is in use: one line names it, and how to see whose it is") {
+  const std::string port = free_port();
+  const Holder holder(port);
+  const std::string bind = "bind,127.0.0.1," + port;
+  const Result udp = preload({"udp4", bind, bind}, {{"SUBSET", "0/2"}});
+  CHECK(udp.said() == "bind EADDRINUSE | bind EADDRINUSE");
+  CHECK(udp.err == "subset: udp port " + port +
+                       " is in use by a socket that does not share it, or is another user's: "
+                       "ss -lnup 'sport = :" +
+                       port + "' shows whose\n");
+  const Result tcp = preload({"tcp4", bind}, {{"SUBSET", "0/2"}});
+  CHECK(tcp.said() == "bind EADDRINUSE");
+  CHECK(tcp.err.find("ss -lntp 'sport = :" + port + "'") != std::string::npos);
 }
 
 TEST_CASE("a lineage is kept over fork") {

@@ -879,6 +879,24 @@ TEST_CASE("paths that cannot be are said so") {
   CHECK(code_of(directory / "no/such/place") == ENOENT);
 }
 
+TEST_CASE("where the socket cannot be made, the error says what to do") {
+  TemporaryDirectory directory;
+  auto error_of = [](const std::string& path) {
+    auto listener = Listener::at_path(path);
+    return listener ? "" : listener.error().message();
+  };
+  auto ends_with_remedy = [](const std::string& error) {
+    return error.find("--socket") != std::string::npos;
+  };
+  CHECK(ends_with_remedy(error_of(directory / "no/such/place")));
+  CHECK(ends_with_remedy(error_of("/proc/subset-test/s")));  // where nobody makes directories
+  Fd file(open((directory / "file").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+  CHECK(ends_with_remedy(error_of(directory / "file")));
+  CHECK(ends_with_remedy(error_of(directory / "file/s")));
+  auto first = Listener::at_path(directory / "s");
+  CHECK(ends_with_remedy(error_of(directory / "s")));
+}
+
 TEST_CASE("a listener that is handed over: what waited in its queue is served") {
   World world;
   std::string path = world.directory / "handed";

@@ -166,6 +166,13 @@ TEST_CASE("an unknown option is named") {
   CHECK(said("run -n 2 --mode fast s").text.starts_with("subset run: --mode fast: expected "));
 }
 
+TEST_CASE("an unknown command is named, and what was probably meant") {
+  CHECK(said("start").text == "subset: unknown command 'start' (see subset --help)\n");
+  CHECK(said("topp udp").text ==
+        "subset: unknown command 'topp'; is 'top' meant? (see subset --help)\n");
+  CHECK(said("statsu --json").text.find("is 'status' meant?") != std::string::npos);
+}
+
 TEST_CASE("a group's name has an end") {
   CHECK(said("drain " + std::string(200, 'x') + " 1").status == 2);
   CHECK(parsed<ChangeCommand>("drain " + std::string(199, 'x') + " 1").group.size() == 199);
