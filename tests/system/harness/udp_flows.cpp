@@ -116,7 +116,7 @@ void UdpFlows::receive_until(Time deadline) {
 }
 
 void UdpFlows::drain(Clock::duration quiet) {
-  while (answered_ < sent_ && receive_ready(quiet)) {
+  while (answered_ < sent_ && receive_ready(quiet * slowness())) {
   }
 }
 
@@ -150,7 +150,7 @@ std::vector<uint32_t> UdpFlows::owners() const {
 }
 
 PacedLoad::PacedLoad(UdpFlows& flows, Clock::duration period)
-    : flows_(flows), thread_([this, period] { work(period); }) {}
+    : flows_(flows), thread_([this, period] { work(period * slowness()); }) {}
 
 PacedLoad::~PacedLoad() {
   join();

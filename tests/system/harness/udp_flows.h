@@ -85,7 +85,8 @@ class UdpFlows {
 };
 
 // Keeps sending rounds in the background, one every `period`, until it is stopped: a load that goes
-// on while servers and daemons die. The flows are its own until then.
+// on while servers and daemons die. The flows are its own until then. A machine that is slower (see
+// slowness) gets longer periods: its servers have to keep up, or receive buffers overflow.
 class PacedLoad {
  public:
   explicit PacedLoad(UdpFlows& flows, Clock::duration period = 5ms);
