@@ -162,7 +162,8 @@ class Groups {
   void watch_process(int32_t pid);
   void forget_empty(bool at_once);
   void keep_pins();
-  Result<size_t> pin_again();
+  Result<void> keep_shared_pins();
+  Result<void> pin_again();
 
   Kept count_kept(uint32_t uid) const;
   std::string keep(const Group& group, const Claim& claim, int socket);
@@ -223,6 +224,7 @@ class Groups {
   bool confirming_ = false;  // the next search looks once more at what the last one suspected
   GroupSerial pins_kept_last_ = 0;  // the group whose pins were looked at last
   std::string pins_lost_;           // why pins are missing; empty: none is
+  size_t pins_made_again_ = 0;      // and not yet told of
   Loop::Handle rest_;               // of what has to settle
   uint32_t settled_last_ = 0;       // the user whose group did
   Loop::Handle look_again_;

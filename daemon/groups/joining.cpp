@@ -37,6 +37,13 @@ subset_tag tag_of(const Claim& claim, const Admission& admission, GroupSerial se
   return tag;
 }
 
+// EPERM is the daemon's no to a user, with which a server's bind fails. Where it is the kernel that
+// says so to the daemon, the server goes on with the kernel's hash.
+Error not_a_refusal(Error error) {
+  if (error.code == EPERM) error.code = EACCES;
+  return error;
+}
+
 }  // namespace
 
 Result<uint32_t> Groups::counter_for(const Claim& claim) {
@@ -60,6 +67,7 @@ void Groups::free_counter(Cookie cookie) {
 
 Result<void> Groups::make_runtime(const Claim& claim, const Admission& admission,
                                   GroupSerial serial) {
+  if (auto pinnable = keep_shared_pins(); !pinnable) return fail(pinnable.error(), "new group");
   const Shape shape = initial_shape(claim.key, admission.mode, admission.vacancy, admission.total,
                                     around_.topology);
   auto steering = kernel::Steering::create(around_.pins, *around_.watch, serial, shape);
@@ -157,7 +165,7 @@ Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
   const GroupSerial serial = is_new ? random_serial() : admission->group;
   if (is_new) {
     if (auto made = make_runtime(claim, *admission, serial); !made)
-      return tl::unexpected(made.error());
+      return tl::unexpected(not_a_refusal(made.error()));
   }
   auto seated = seat(claim, *admission, serial, socket);
   if (!seated) {
@@ -170,7 +178,7 @@ Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
       free_counter(claim.cookie);
       (void)around_.watch->untag(socket);
     }
-    return fail(seated.error(), group_id(claim.key, around_.own_netns));
+    return fail(not_a_refusal(seated.error()), group_id(claim.key, around_.own_netns));
   }
   parked_.erase(claim.cookie);
   const uint64_t generation = is_new ? 1 : registry_.find(serial)->generation;

@@ -16,40 +16,45 @@ constexpr size_t kGroupsALook = 64;
 
 }  // namespace
 
-// How many pins were made.
-Result<size_t> Groups::pin_again() {
-  if (auto kept = around_.pins.keep_root(); !kept) return tl::unexpected(kept.error());
-  auto made = around_.watch->keep_pins(around_.pins);
-  if (!made) return made;
-  size_t sum = *made;
+// What new groups need, and what tells whether this directory is still the daemon's.
+Result<void> Groups::keep_shared_pins() {
+  if (auto kept = around_.pins.keep_root(); !kept) return kept;
+  const auto made = around_.watch->keep_pins(around_.pins);
+  if (!made) return tl::unexpected(made.error());
+  pins_made_again_ += *made;
+  return {};
+}
+
+Result<void> Groups::pin_again() {
+  if (auto kept = keep_shared_pins(); !kept) return kept;
   const size_t groups = std::min(runtimes_.size(), kGroupsALook);
   auto next = runtimes_.upper_bound(pins_kept_last_);
   for (size_t i = 0; i < groups; i++, ++next) {
     if (next == runtimes_.end()) next = runtimes_.begin();
     pins_kept_last_ = next->first;
-    made = next->second.steering->keep_pins();
-    if (!made) return made;
-    sum += *made;
+    const auto made = next->second.steering->keep_pins();
+    if (!made) return tl::unexpected(made.error());
+    pins_made_again_ += *made;
   }
-  return sum;
+  return {};
 }
 
 // Says so once, not each second.
 void Groups::keep_pins() {
-  const auto made = pin_again();
-  const std::string lost = made ? "" : made.error().message();
+  const auto kept = pin_again();
+  const std::string lost = kept ? "" : kept.error().message();
   const bool known = lost == std::exchange(pins_lost_, lost);
-  if (!made && !known) {
+  if (!kept && !known) {
     spdlog::error(
         "pins are gone and cannot be made again: {}; steering goes on, but ends with this daemon "
         "unless that is mended",
         lost);
     tell_({.what = "unpinned", .detail = lost});
   }
-  if (made && *made > 0) {
-    spdlog::warn("{} pins below {} were gone: made again", *made, around_.pins.root());
-    tell_({.what = "pinned again", .detail = std::to_string(*made) + " pins that were gone"});
-  }
+  const size_t made = std::exchange(pins_made_again_, 0);
+  if (made == 0) return;
+  spdlog::warn("{} pins below {} were gone: made again", made, around_.pins.dir());
+  tell_({.what = "pinned again", .detail = std::to_string(made) + " pins that were gone"});
 }
 
 }  // namespace subset

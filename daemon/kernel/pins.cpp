@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/mount.h>
@@ -17,7 +18,6 @@
 #include <bpf/bpf.h>
 
 #include "bpf/layout.h"
-#include "daemon/kernel/bpf_call.h"
 
 namespace subset::kernel {
 namespace {
@@ -25,6 +25,7 @@ namespace {
 constexpr char kDefaultMount[] = "/sys/fs/bpf";
 constexpr char kGroupPrefix[] = "group-";
 constexpr char kLayoutPrefix[] = "layout-";
+constexpr std::string_view kDescriptors = "/proc/self/fd/";
 
 bool is_bpffs(const std::string& path) {
   struct statfs fs {};
@@ -57,12 +58,38 @@ Result<void> refuse_other_layouts(const std::string& dir, const std::string& own
   return {};
 }
 
+bool leads_to(const std::string& path, const Fd& directory) {
+  struct stat there {};
+  struct stat opened {};
+  return stat(path.c_str(), &there) == 0 && fstat(directory.get(), &opened) == 0 &&
+         there.st_dev == opened.st_dev && there.st_ino == opened.st_ino;
+}
+
+// Pins are made by path alone (by directory from Linux 6.5 on), and a path may lead elsewhere from
+// one call to the next: to the directory of another daemon. Without /proc there is but the path.
+std::string way_to(const Fd& directory, const std::string& path) {
+  std::string way = std::string(kDescriptors) + std::to_string(directory.get());
+  return leads_to(way, directory) ? way : path;
+}
+
 }  // namespace
+
+std::string shown_pin(const std::string& path) {
+  if (path.rfind(kDescriptors, 0) != 0) return path;
+  const size_t end = std::min(path.find('/', kDescriptors.size()), path.size());
+  char name[PATH_MAX];
+  const ssize_t length = readlink(path.substr(0, end).c_str(), name, sizeof name);
+  if (length < 0) return path;
+  return std::string(name, static_cast<size_t>(length)) + path.substr(end);
+}
 
 Result<void> Pins::make_dir(const std::string& path) {
   if (mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return {};
-  const bool dotted = errno == EPERM && path.find('.') != std::string::npos;
-  return fail_errno("make " + path + (dotted ? " (a bpffs takes no name with a dot)" : ""));
+  const int error = errno;
+  const std::string shown = shown_pin(path);
+  const bool dotted = error == EPERM && shown.find('.') != std::string::npos;
+  return fail_system(error,
+                     "make " + shown + (dotted ? " (a bpffs takes no name with a dot)" : ""));
 }
 
 std::vector<std::string> Pins::names(const std::string& dir) {
@@ -79,10 +106,12 @@ std::vector<std::string> Pins::names(const std::string& dir) {
 
 Result<void> Pins::remove_dir(const std::string& path) {
   for (const auto& name : names(path)) {
-    if (unlink((path + "/" + name).c_str()) != 0 && errno != ENOENT)
-      return fail_errno("remove " + path + "/" + name);
+    const std::string pin = path + "/" + name;
+    if (unlink(pin.c_str()) != 0 && errno != ENOENT)
+      return fail_system(errno, "remove " + shown_pin(pin));
   }
-  if (rmdir(path.c_str()) != 0 && errno != ENOENT) return fail_errno("remove " + path);
+  if (rmdir(path.c_str()) != 0 && errno != ENOENT)
+    return fail_system(errno, "remove " + shown_pin(path));
   return {};
 }
 
@@ -93,23 +122,42 @@ Result<Pins> Pins::lock(const std::string& dir) {
   if (!lock) return fail_errno("open " + dir);
   if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
     return fail(EBUSY, "another subsetd works on " + dir);
-  return Pins(dir, dir + "/" + layout, std::move(lock));
+  if (!leads_to(dir, lock)) return fail(EAGAIN, dir + " was removed just now");
+  std::string root = way_to(lock, dir) + "/" + layout;
+  return Pins(dir, std::move(root), std::move(lock));
+}
+
+// What another daemon has left is for the next one to adopt, not for this one: its groups have tags
+// and counters of their own. The descriptor keeps its number, which is in all paths.
+Result<void> Pins::move_to_new_dir() {
+  auto there = lock(dir_);
+  if (!there) return fail(ESTALE, there.error().message());
+  if (!names(there->root_).empty())
+    return fail(ESTALE, dir_ + " holds what another subsetd has pinned");
+  if (dup3(there->lock_.get(), lock_.get(), O_CLOEXEC) < 0) return fail_errno("lock " + dir_);
+  return {};
 }
 
 // Mounting is out of the question by now: the daemon has given up what it takes.
 Result<void> Pins::keep_root() {
-  struct stat locked {};
-  struct stat there {};
-  const bool same = fstat(lock_.get(), &locked) == 0 && stat(dir_.c_str(), &there) == 0 &&
-                    locked.st_dev == there.st_dev && locked.st_ino == there.st_ino;
-  if (!same) {
+  if (!leads_to(dir_, lock_)) {
+    if (!is_bpffs(dir_) && !is_bpffs(dir_.substr(0, dir_.rfind('/'))))
+      return fail(ESTALE, dir_ + " is in no bpffs any more");
     if (auto made = make_dir(dir_); !made) return made;
-    if (!is_bpffs(dir_)) return fail(EPERM, dir_ + " is in no bpffs any more");
-    auto again = lock(dir_);
-    if (!again) return tl::unexpected(again.error());
-    lock_ = std::move(again->lock_);
+    if (auto moved = move_to_new_dir(); !moved) return moved;
   }
   return make_dir(root_);
+}
+
+Result<void> Pins::pin(int fd, const std::string& path) {
+  if (bpf_obj_pin(fd, path.c_str()) != 0) return fail_system(errno, "pin " + shown_pin(path));
+  return {};
+}
+
+Result<Fd> Pins::get(const std::string& path) {
+  Fd found(bpf_obj_get(path.c_str()));
+  if (!found) return fail_system(errno, "open the pin " + shown_pin(path));
+  return found;
 }
 
 Result<size_t> Pins::keep_all(const std::string& dir,
@@ -118,8 +166,7 @@ Result<size_t> Pins::keep_all(const std::string& dir,
   for (const auto& [name, fd] : pinned) {
     const std::string path = dir + "/" + name;
     if (access(path.c_str(), F_OK) == 0) continue;
-    if (auto done = checked(bpf_obj_pin(fd, path.c_str()), "pin " + path); !done)
-      return tl::unexpected(done.error());
+    if (auto done = pin(fd, path); !done) return tl::unexpected(done.error());
     made++;
   }
   return made;

@@ -57,11 +57,11 @@ Result<Fd> make_map(bpf_map_type type, const char* name, uint32_t value_size, ui
 }
 
 Result<void> pin(int fd, const std::string& path) {
-  return checked(bpf_obj_pin(fd, path.c_str()), "pin " + path);
+  return Pins::pin(fd, path);
 }
 
 Result<Fd> get_pin(const std::string& path) {
-  return checked_fd(bpf_obj_get(path.c_str()), "open the pin " + path);
+  return Pins::get(path);
 }
 
 Result<bpf_map_info> info_of(int map_fd) {
@@ -330,7 +330,8 @@ Result<std::unique_ptr<Steering>> Steering::adopt(const Pins& pins, const Watch&
   parts.counters.resize(parts.slots);
   for (uint32_t slot = 0; slot < parts.slots; slot++)
     bpf_map_lookup_elem(parts.slot_counters.get(), &slot, &parts.counters[slot]);
-  if (auto found = parts.find_program(); !found) return fail(found.error(), "adopt " + parts.dir);
+  if (auto found = parts.find_program(); !found)
+    return fail(found.error(), "adopt " + shown_pin(parts.dir));
   return steering;
 }
 

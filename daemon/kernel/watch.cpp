@@ -63,7 +63,8 @@ std::array<bpf_map*, 5> pinned_maps(const watch_bpf& skeleton) {
 Result<void> pin_maps(watch_bpf& skeleton, const std::string& dir) {
   for (bpf_map* map : pinned_maps(skeleton)) {
     const std::string path = dir + "/" + bpf_map__name(map);
-    if (auto set = checked(bpf_map__set_pin_path(map, path.c_str()), "pin " + path); !set)
+    if (auto set = checked(bpf_map__set_pin_path(map, path.c_str()), "pin " + shown_pin(path));
+        !set)
       return set;
   }
   return {};
@@ -74,8 +75,10 @@ Result<void> pin_maps(watch_bpf& skeleton, const std::string& dir) {
 Result<Link> attach_counting(const bpf_program* program, const std::string& path) {
   Link link(bpf_program__attach(program));
   if (!link) return fail_errno("attach to inet_sock_set_state");
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) return fail_errno("remove " + path);
-  if (auto pinned = checked(bpf_link__pin(link.get(), path.c_str()), "pin " + path); !pinned)
+  if (unlink(path.c_str()) != 0 && errno != ENOENT)
+    return fail_system(errno, "remove " + shown_pin(path));
+  if (auto pinned = checked(bpf_link__pin(link.get(), path.c_str()), "pin " + shown_pin(path));
+      !pinned)
     return fail(pinned.error(), "connection counting");
   return link;
 }

@@ -5,17 +5,20 @@
 //
 //   - while the daemon runs it has everything in hand, and makes again what is gone; the next one
 //     must find it as if nothing had happened;
-//   - where it cannot (the file system is read-only) it goes on and says so, and refuses what it
-//     could not keep: a new group, whose server then goes on with the kernel's hash;
+//   - where it cannot (the file system is read-only, gone, or another daemon's by now) it goes on
+//     and says so, and refuses what it could not keep: a new group, whose server then goes on with
+//     the kernel's hash; what is another daemon's it neither adds to nor takes;
 //   - without a daemon the pins are all there is: the kernel's hash decides from then on, nothing
 //     is lost, and servers that are restarted are steered again;
 //   - a place that cannot hold pins is refused at the start, in one line.
 //
 // A bpffs has no size that could run out, so "full" is tried as what it would look like: each pin
 // is refused.
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -92,6 +95,53 @@ std::map<std::string, Fd> open_version(const DaemonProcess& daemon, const std::s
 Finished start_at(Machine& machine, const std::string& pins) {
   return run(machine, {.argv = {built("daemon/subsetd"), "--config", "/dev/null", "--socket",
                                 machine.file("other"), "--pin-dir", pins, "--http", "off"}});
+}
+
+// A daemon beside another one, with the same place for its pins.
+class SecondDaemon {
+ public:
+  SecondDaemon(Machine& machine, const DaemonProcess& first)
+      : socket_(machine.file(machine.unique("second"))),
+        process_(machine, {.argv = {built("daemon/subsetd"), "--config", "/dev/null", "--socket",
+                                    socket_, "--pin-dir", first.pins(), "--http", "off"}}) {
+    REQUIRE(eventually([&] { return fs::exists(socket_) && serves(); }));
+  }
+  Environment environment(const std::string& share) const {
+    return shim_environment(socket_, share);
+  }
+  Document status() const { return fetch_status(socket_); }
+  void stop() {
+    process_.signal(SIGTERM);
+    CHECK(process_.wait() == 0);
+  }
+
+ private:
+  bool serves() const {
+    try {
+      (void)status();
+      return true;
+    } catch (const std::exception&) {
+      return false;  // not yet
+    }
+  }
+  std::string socket_;
+  Process process_;
+};
+
+// A server at an address of its own; what its shim says about it.
+struct Newcomer {
+  Newcomer(Machine& machine, const std::string& at, const Environment& environment)
+      : address(at), server(machine, {.id = 9, .addresses = {at}, .environment = environment}) {}
+  std::string group() const { return "udp/" + address; }
+  bool said(const std::string& text) { return server.process().err().find(text) != npos; }
+  bool serves() const { return UdpFlows(address, 8).exchange(5); }
+  static constexpr auto npos = std::string::npos;
+  std::string address;
+  UdpServer server;
+};
+
+bool says(const DaemonProcess& daemon, const std::string& text) {
+  return daemon.err().find(text) != std::string::npos;
 }
 
 TEST_SUITE("system") {
@@ -185,6 +235,102 @@ TEST_SUITE("system") {
         machine,
         {.id = 10, .addresses = {"127.0.0.1:5455"}, .environment = daemon.environment("0/2")});
     CHECK(daemon.status().group("udp/127.0.0.1:5455").active() == 1);
+  }
+
+  TEST_CASE("the bpffs is unmounted under the daemon, and mounted again") {
+    Machine machine;
+    const OtherMount nothing_to_pin_in("tmpfs");
+    std::optional<OtherMount> bpffs("bpf");
+    DaemonProcess daemon(machine);
+    auto servers = start_instances(machine, daemon, 4, kAddress);
+    UdpFlows flows(kAddress, kFlows);
+    PacedLoad load(flows);
+    load.wait_rounds(10);
+    const auto before = pins_of(daemon);
+
+    bpffs.reset();
+    Newcomer refused(machine, "127.0.0.1:5454", daemon.environment("0/2"));
+    CHECK(refused.said(daemon.pins() + " is in no bpffs any more"));
+    CHECK(refused.serves());
+    CHECK(daemon.status().find(refused.group()) == nullptr);
+    CHECK(eventually([&] { return says(daemon, "pins are gone and cannot be made again"); }));
+    CHECK_FALSE(fs::exists(daemon.pins()));
+
+    bpffs.emplace("bpf");
+    CHECK(eventually([&] { return pins_of(daemon) == before; }));
+    const Newcomer steered(machine, "127.0.0.1:5455", daemon.environment("0/2"));
+    daemon.kill9();
+    daemon.start();
+    load.wait_rounds(10);
+    load.stop();
+    CHECK(flows.lost().empty());
+    CHECK(daemon.status().group(kGroup).active() == 4);
+    CHECK(daemon.status().group(kGroup).home == flows.sent());
+    CHECK(daemon.status().group(steered.group()).active() == 1);
+  }
+
+  TEST_CASE("another file system is mounted over the bpffs, and taken away") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    auto servers = start_instances(machine, daemon, 4, kAddress);
+    const auto before = pins_of(daemon);
+    {
+      const OtherMount in_the_way("tmpfs");
+      Newcomer refused(machine, "127.0.0.1:5454", daemon.environment("0/2"));
+      CHECK(refused.said("is in no bpffs any more"));
+      CHECK(refused.serves());
+      CHECK(eventually([&] { return says(daemon, "pins are gone and cannot be made again"); }));
+      CHECK_FALSE(fs::exists(daemon.pins()));
+    }
+    CHECK(pins_of(daemon) == before);
+    const Newcomer steered(machine, "127.0.0.1:5455", daemon.environment("0/2"));
+    CHECK(daemon.status().group(steered.group()).active() == 1);
+    UdpFlows flows(kAddress, kFlows);
+    CHECK(flows.exchange(5));
+    CHECK(daemon.status().group(kGroup).home == flows.sent());
+  }
+
+  // The first one sleeps over the removal and the second one's start, so that it has not looked.
+  TEST_CASE("another daemon starts where the pins were removed: neither touches the other's") {
+    Machine machine;
+    DaemonProcess first(machine);
+    auto servers = start_instances(machine, first, 4, kAddress);
+    UdpFlows flows(kAddress, kFlows);
+    PacedLoad load(flows);
+    load.wait_rounds(10);
+    const auto before = pins_of(first);
+    first.hang();
+    fs::remove_all(first.pins());
+    std::optional<SecondDaemon> second(std::in_place, machine, first);
+    const Newcomer seconds(machine, "127.0.0.1:5454", second->environment("0/2"));
+    const auto of_second = pins_of(first);
+    REQUIRE(second->status().group(seconds.group()).active() == 1);
+
+    first.wake();
+    Newcomer refused(machine, "127.0.0.1:5455", first.environment("0/2"));
+    CHECK(refused.said("another subsetd works on " + first.pins()));
+    CHECK(refused.serves());
+    CHECK(first.status().find(refused.group()) == nullptr);
+    CHECK(eventually([&] { return says(first, "again: another subsetd works on"); }));
+    CHECK(pins_of(first) == of_second);
+
+    second->stop();
+    CHECK(eventually([&] { return says(first, "holds what another subsetd has pinned"); }));
+    Newcomer again(machine, "127.0.0.1:5456", first.environment("0/2"));
+    CHECK(again.said("holds what another subsetd has pinned"));
+    CHECK(pins_of(first) == of_second);
+    second.emplace(machine, first);
+    CHECK(second->status().group(seconds.group()).active() == 1);
+    CHECK(second->status().groups.size() == 1);
+    second->stop();
+
+    fs::remove_all(first.pins());
+    CHECK(eventually([&] { return pins_of(first) == before; }));
+    load.wait_rounds(10);
+    load.stop();
+    CHECK(flows.lost().empty());
+    CHECK(first.status().group(kGroup).active() == 4);
+    CHECK(first.status().group(kGroup).home == flows.sent());
   }
 
   TEST_CASE("a place that cannot hold pins is refused at the start") {

@@ -95,4 +95,12 @@ ReadOnlyBpffs::~ReadOnlyBpffs() {
   mount(nullptr, kBpffs, nullptr, MS_REMOUNT | MS_BIND, nullptr);
 }
 
+OtherMount::OtherMount(const char* type) {
+  mount_new(type, kBpffs, MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
+}
+
+OtherMount::~OtherMount() {
+  umount2(kBpffs, MNT_DETACH);
+}
+
 }  // namespace subset::test

@@ -30,4 +30,14 @@ class ReadOnlyBpffs {
   ReadOnlyBpffs& operator=(const ReadOnlyBpffs&) = delete;
 };
 
+// Another file system in the bpffs's place, "tmpfs" or a "bpf" of its own, as long as this lives.
+// Who works below that path has it unmounted under its feet when this ends.
+class OtherMount {
+ public:
+  explicit OtherMount(const char* type);
+  ~OtherMount();
+  OtherMount(const OtherMount&) = delete;
+  OtherMount& operator=(const OtherMount&) = delete;
+};
+
 }  // namespace subset::test
