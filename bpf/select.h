@@ -75,12 +75,6 @@ static inline __u64 subset_burden(__u64 open, __u32 cost, __u32 place)
 	return open * cost + place;
 }
 
-/* The burden, or where the mask is all ones SUBSET_NO_BURDEN or more. */
-static inline __u64 subset_unless(__u64 mask, __u64 burden)
-{
-	return burden + (mask & SUBSET_NO_BURDEN);
-}
-
 /* The smaller of two burdens. Without a branch, as above. */
 static inline __u64 subset_min(__u64 a, __u64 b)
 {
@@ -100,15 +94,6 @@ static inline __u32 subset_place(__u32 i, __u32 start)
 static inline __u32 subset_at_place(__u64 burden, __u32 start)
 {
 	return ((__u32)burden + start) % SUBSET_SCAN;
-}
-
-/* All ones if a is b, else 0; both below 2^63. Without a branch, as above. */
-static inline __u64 subset_same(__u64 a, __u64 b)
-{
-	__u64 same = (__u64)((__s64)((a ^ b) - 1) >> 63);
-
-	subset_opaque(same);
-	return same;
 }
 
 #endif /* SUBSET_BPF_SELECT_H */

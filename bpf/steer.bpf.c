@@ -175,21 +175,17 @@ static __always_inline __u32 home_slot(__u32 copy, __u32 hash)
 	return row->slot[bucket];
 }
 
-/* What a member has to do, for its weight; `except` has too much. Of equals the lower place counts. */
+/* What a member has to do, for its weight. Of equals the lower place counts. */
 static __always_inline __u64 burden_of(const struct subset_open *open,
-				       const struct subset_candidate *member, __u32 place, __u32 except)
+				       const struct subset_candidate *member, __u32 place)
 {
-	__u64 burden = subset_burden(open->connections[member->counter], member->cost, place);
-
-	if (except == SUBSET_NO_SLOT)
-		return burden;
-	return subset_unless(subset_same(member->slot, except), burden);
+	return subset_burden(open->connections[member->counter], member->cost, place);
 }
 
 /* Of up to SUBSET_SCAN members the one with the least burden, from `start` on where they are equal.
  * Two minima side by side, as each waits for its last step. */
 static __always_inline __u32 least_of_all(const struct subset_candidates *all,
-					  const struct subset_open *open, __u32 hash, __u32 except)
+					  const struct subset_open *open, __u32 hash)
 {
 	__u32 start = subset_scale(hash, all->count);
 	__u64 even = SUBSET_NO_BURDEN, odd = SUBSET_NO_BURDEN, best;
@@ -197,10 +193,10 @@ static __always_inline __u32 least_of_all(const struct subset_candidates *all,
 	for (__u32 i = 0; i < SUBSET_SCAN && i < all->count; i += SUBSET_STEP) {
 #pragma unroll
 		for (__u32 j = i; j < i + SUBSET_STEP; j += 2) {
-			even = subset_min(even, burden_of(open, &all->member[j],
-							  subset_place(j, start), except));
+			even = subset_min(even,
+					  burden_of(open, &all->member[j], subset_place(j, start)));
 			odd = subset_min(odd, burden_of(open, &all->member[j + 1],
-							subset_place(j + 1, start), except));
+							subset_place(j + 1, start)));
 		}
 	}
 	best = subset_min(even, odd);
@@ -209,34 +205,48 @@ static __always_inline __u32 least_of_all(const struct subset_candidates *all,
 	return all->member[subset_at_place(best, start)].slot;
 }
 
-/* Where there are more, the less burdened of two. */
+/* The less burdened of two members that the hash names, neither of which is `except`. */
 static __always_inline __u32 least_of_two(const struct subset_candidates *all,
 					  const struct subset_open *open, __u32 hash, __u32 except)
 {
 	__u32 one = subset_scale(hash, all->count);
 	__u32 two = subset_scale(subset_mix(hash), all->count);
-	__u64 best;
+	bool first;
 
 	if (one >= slots || two >= slots)
 		return SUBSET_NO_SLOT;
-	best = subset_min(burden_of(open, &all->member[one], 0, except),
-			  burden_of(open, &all->member[two], 1, except));
-	if ((__s64)best >= (__s64)SUBSET_NO_BURDEN)
-		return SUBSET_NO_SLOT;
-	return best & 1 ? all->member[two].slot : all->member[one].slot;
+	if (all->member[one].slot == except)
+		one = two;
+	else if (all->member[two].slot == except)
+		two = one;
+	first = (__s64)burden_of(open, &all->member[one], 0) <=
+		(__s64)burden_of(open, &all->member[two], 0);
+	return all->member[first ? one : two].slot;
 }
 
-/* Of all members but `except` one with few open connections for its weight. The connection's hash is
- * as good as a random number, and costs no call. */
-static __always_inline __u32 least_loaded(__u32 copy, __u32 hash, __u32 except)
+/* A member with few open connections for its weight. The connection's hash is as good as a random
+ * number, and costs no call. */
+static __always_inline __u32 least_loaded(__u32 copy, __u32 hash)
 {
 	struct subset_candidates *all = bpf_map_lookup_elem(&candidates, &copy);
 	struct subset_open *open = bpf_map_lookup_elem(&open_connections, &zero);
 
 	if (!all || !open)
 		return SUBSET_NO_SLOT;
-	return all->count > SUBSET_SCAN ? least_of_two(all, open, hash, except) :
-					  least_of_all(all, open, hash, except);
+	return all->count > SUBSET_SCAN ? least_of_two(all, open, hash, SUBSET_NO_SLOT) :
+					  least_of_all(all, open, hash);
+}
+
+/* The same among the others, until the daemon knows that one is gone: of two only, since a second
+ * look at all would be verified once for each way through the first, a million steps. */
+static __always_inline __u32 least_of_others(__u32 copy, __u32 hash, __u32 except)
+{
+	struct subset_candidates *all = bpf_map_lookup_elem(&candidates, &copy);
+	struct subset_open *open = bpf_map_lookup_elem(&open_connections, &zero);
+
+	if (!all || !open)
+		return SUBSET_NO_SLOT;
+	return least_of_two(all, open, subset_mix(hash), except);
 }
 
 static __always_inline bool select_slot(struct sk_reuseport_md *ctx, __u32 slot)
@@ -351,7 +361,7 @@ int steer(struct sk_reuseport_md *ctx)
 {
 	__u32 copy = control.active & 1;
 	__u32 hash = hash_of(ctx);
-	__u32 slot = mode == SUBSET_LEAST ? least_loaded(copy, hash, SUBSET_NO_SLOT) : home_slot(copy, hash);
+	__u32 slot = mode == SUBSET_LEAST ? least_loaded(copy, hash) : home_slot(copy, hash);
 
 	if (slot != SUBSET_NO_SLOT) {
 		if (select_slot(ctx, slot)) {
@@ -363,7 +373,7 @@ int steer(struct sk_reuseport_md *ctx)
 	/* What moved away from a listener that died still counts for it: without this it would be the
 	 * least loaded again and again. */
 	if (mode == SUBSET_LEAST && slot != SUBSET_NO_SLOT) {
-		slot = least_loaded(copy, hash, slot);
+		slot = least_of_others(copy, hash, slot);
 		if (slot != SUBSET_NO_SLOT && select_slot(ctx, slot)) {
 			count_selected(ctx, slot, false);
 			return SK_PASS;

@@ -50,9 +50,11 @@ class PinsForNow {
   std::string dir_;
 };
 
+constexpr uint32_t kSlots = 8;
+constexpr uint32_t kOutgrown = 100;  // more than a small group's maps hold
+
 Shape small_shape(Mode mode, Protocol protocol) {
   constexpr uint32_t kBuckets = 64;
-  constexpr uint32_t kSlots = 8;
   Shape shape{.mode = mode, .protocol = protocol, .row_capacity = kBuckets, .slots = kSlots};
   if (mode != Mode::Cpu) return shape;
   shape.domain_of_cpu = {0, 1};
@@ -60,9 +62,13 @@ Shape small_shape(Mode mode, Protocol protocol) {
   return shape;
 }
 
-Result<void> try_steering(const Pins& pins, const Watch& watch, const Shape& shape) {
+// As it is when a group is made, and, which is more for the verifier, when that has outgrown its
+// maps.
+Result<void> try_steering(const Pins& pins, const Watch& watch, Shape shape) {
   auto steering = Steering::create(pins, watch, 1, shape);
   if (!steering) return tl::make_unexpected(steering.error());
+  shape.slots = kOutgrown;
+  if (auto grown = (*steering)->publish(shape, Table{}); !grown) return grown;
   return (*steering)->unpin();
 }
 
