@@ -203,7 +203,7 @@ void Supervisor::bury_ended() {
 void Supervisor::bury(Running& running, int status) {
   running.instance.output.finish(output_);
   running.instance.errors.finish(errors_);
-  bool fine = well(status, running.asked);
+  const bool fine = well(status, running.asked);
   if (!fine) say("instance " + std::to_string(running.number) + " " + ending(status));
   if (running.role == Role::Current)
     seat_is_empty(running.number, fine ? 0 : status, Clock::now() - running.instance.started);
@@ -212,11 +212,16 @@ void Supervisor::bury(Running& running, int status) {
 void Supervisor::seat_is_empty(uint32_t number, int status, Clock::duration ran) {
   if (status == 0 || has_roll_newcomer(number)) return;
   if (setup_.restart && !stop_asked_) {
-    auto delay = seats_[number].backoff.next(ran);
-    seats_[number].restart_at = Clock::now() + delay;
+    restart_later(number, ran);
   } else if (!first_failure_) {
     first_failure_ = status;
   }
+}
+
+void Supervisor::restart_later(uint32_t number, Clock::duration ran) {
+  const auto delay = seats_[number].backoff.next(ran);
+  seats_[number].restart_at = Clock::now() + delay;
+  say("instance " + std::to_string(number) + " is started again in " + seconds_text(delay));
 }
 
 bool Supervisor::has_roll_newcomer(uint32_t number) {
@@ -330,7 +335,7 @@ void Supervisor::do_what_is_due() {
     auto started = start(number, Role::Current);
     if (started) continue;
     say("cannot start instance " + std::to_string(number) + ": " + started.error().message());
-    seat.restart_at = now + seat.backoff.next({});
+    restart_later(number, {});
   }
   roll_on(now);
   look_at_standing(now);

@@ -84,6 +84,7 @@ class Supervisor {
   void bury_ended();
   void bury(Running& running, int status);
   void seat_is_empty(uint32_t number, int status, Clock::duration ran);
+  void restart_later(uint32_t number, Clock::duration ran);
   Running* find(uint64_t id);
   Running* current_of(uint32_t number);
 
