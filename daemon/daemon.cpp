@@ -119,7 +119,8 @@ Result<Groups::Surroundings> look_around(const Config& config) {
   auto netns = kernel::own_netns_inode();
   if (!netns) return tl::unexpected(netns.error());
   return Groups::Surroundings{std::move(*pins), std::move(*watch), kernel::read_topology(),
-                              *netns,           config.quotas,     config.hold};
+                              *netns,           config.quotas,     config.hold,
+                              config.linger};
 }
 
 }  // namespace

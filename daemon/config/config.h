@@ -3,6 +3,7 @@
 // that is in range in every field.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -31,6 +32,7 @@ struct Config {
   Quotas quotas;
   control::Limits limits;
   Hold hold;
+  std::chrono::seconds linger{30};  // of a group without members
 };
 
 struct Complaint {

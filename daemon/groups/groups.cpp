@@ -19,10 +19,6 @@ constexpr auto kSettleTime = std::chrono::milliseconds(2);
 constexpr auto kSweepPeriod = std::chrono::seconds(1);
 constexpr auto kLookAgain = std::chrono::milliseconds(50);
 
-// How long a group without members keeps its counters and its name: a server that is restarted as
-// a whole finds them again.
-constexpr auto kLinger = std::chrono::seconds(30);
-
 bool depends_on_cpus(const Group& group) {
   return group.mode == Mode::Cpu || group.mode == Mode::Numa;
 }
@@ -314,7 +310,8 @@ void Groups::forget_empty(bool at_once) {
   std::vector<GroupSerial> over;
   for (const auto& [serial, group] : registry_.groups()) {
     if (!group.members.empty()) continue;
-    if (at_once || !group.empty_since || now - *group.empty_since > kLinger) over.push_back(serial);
+    if (at_once || !group.empty_since || now - *group.empty_since > around_.linger)
+      over.push_back(serial);
   }
   for (GroupSerial serial : over) {
     if (auto runtime = runtimes_.find(serial); runtime != runtimes_.end()) {

@@ -4,6 +4,7 @@
 // and publishes its table; a restart of the daemon is the same way.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -41,6 +42,9 @@ class Groups {
     uint32_t own_netns = 0;
     Quotas quotas;
     Hold hold;
+    // How long a group without members keeps its counters and its name: a server that is restarted
+    // as a whole finds them again.
+    std::chrono::seconds linger{0};
   };
 
   Groups(Surroundings surroundings, Loop& loop, std::function<void(const Happening&)> tell);

@@ -36,6 +36,7 @@ TEST_CASE("nothing is the defaults") {
   CHECK(config->socket_mode == 0666);
   CHECK(config->http_listen == "127.0.0.1:9753");
   CHECK(config->hold.time == std::chrono::seconds(30));
+  CHECK(config->linger == std::chrono::seconds(30));
 }
 
 TEST_CASE("every key arrives where it belongs") {
@@ -65,6 +66,8 @@ instances = 13
 held_sockets = 14
 connections = 15
 idle_seconds = 16
+[groups]
+linger_seconds = 0
 [hold]
 seconds = 21
 receive_buffer_bytes = 65536
@@ -89,6 +92,7 @@ receive_buffer_bytes = 65536
   CHECK(config->quotas.held_sockets == 14);
   CHECK(config->limits.connections == 15);
   CHECK(config->limits.idle == std::chrono::seconds(16));
+  CHECK(config->linger == std::chrono::seconds(0));
   CHECK(config->hold.time == std::chrono::seconds(21));
   CHECK(config->hold.receive_buffer_bytes == 65536);
 }
@@ -115,6 +119,7 @@ TEST_CASE("the example is right, and says the defaults") {
   CHECK(example->limits.connections == defaults.limits.connections);
   CHECK(example->limits.idle == defaults.limits.idle);
   CHECK(example->hold == defaults.hold);
+  CHECK(example->linger == defaults.linger);
 }
 
 TEST_CASE("all that is wrong is said, in order, with lines") {
