@@ -31,12 +31,13 @@ struct Meaning {
 };
 // What somebody may have to do something about is red; what takes traffic away on purpose yellow.
 constexpr std::array kMeanings{
-    Meaning{"joined", Colour::Green},    Meaning{"resumed", Colour::Green},
-    Meaning{"reclaimed", Colour::Green}, Meaning{"took over", Colour::Cyan},
-    Meaning{"flipped", Colour::Cyan},    Meaning{"drained", Colour::Yellow},
-    Meaning{"held", Colour::Yellow},     Meaning{"released", Colour::Yellow},
-    Meaning{"left", Colour::Red},        Meaning{"stranger", Colour::Red},
-    Meaning{"foreign", Colour::Red},     Meaning{"unpinned", Colour::Red},
+    Meaning{"joined", Colour::Green},     Meaning{"resumed", Colour::Green},
+    Meaning{"reclaimed", Colour::Green},  Meaning{"took over", Colour::Cyan},
+    Meaning{"flipped", Colour::Cyan},     Meaning{"drained", Colour::Yellow},
+    Meaning{"held", Colour::Yellow},      Meaning{"released", Colour::Yellow},
+    Meaning{"uncounted", Colour::Yellow}, Meaning{"left", Colour::Red},
+    Meaning{"stranger", Colour::Red},     Meaning{"foreign", Colour::Red},
+    Meaning{"unpinned", Colour::Red},
 };
 
 Colour colour_of(std::string_view event) {

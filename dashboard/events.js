@@ -14,6 +14,7 @@ const LEVELS = {
   drained: "warn",
   held: "warn",
   released: "warn",
+  uncounted: "warn",
   left: "bad",
   stranger: "bad",
   foreign: "bad",

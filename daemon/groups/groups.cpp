@@ -140,8 +140,20 @@ GroupSerial Groups::serial_of(const std::string& id) const {
   return group ? group->serial : 0;
 }
 
-Result<bool> Groups::publish(const Group& group, Runtime& runtime) {
+// A member whose connections nobody counts would be the idlest for ever: least mode, which has no
+// table of its own, leaves it to the hash's.
+TablePlan Groups::plan_for(const Group& group, const Runtime& runtime) const {
   TablePlan plan = plan_table(group, around_.topology, runtime.plan);
+  const auto counted = [&](const Candidate& candidate) {
+    return runtime.steering->counter(candidate.slot) != 0;
+  };
+  if (group.mode == Mode::Least && !std::ranges::all_of(plan.table.candidates, counted))
+    plan.shape.mode = Mode::Hash;
+  return plan;
+}
+
+Result<bool> Groups::publish(const Group& group, Runtime& runtime) {
+  TablePlan plan = plan_for(group, runtime);
   if (auto done = runtime.steering->publish(plan.shape, plan.table); !done)
     return tl::unexpected(done.error());
   const bool moved = plan.state.rows != runtime.plan.rows;

@@ -145,10 +145,12 @@ class Groups {
   Result<std::string> attach(kernel::Steering& steering, int socket);
   Result<Admission> admit(const Claim& claim);
   Result<void> make_room(const Group* group, Runtime& runtime, const Admission& admission);
-  Result<uint32_t> counter_for(const Claim& claim);
+  uint32_t counter_for(const Claim& claim);
   void free_counter(Cookie cookie);
   void report_join(const Group& group, const Claim& claim, const Admission& admission,
                    uint64_t generation_before, bool handed_over);
+  // What there is to say where nobody counts the listener's connections; empty: it is counted.
+  std::string report_uncounted(const Group& group, const Claim& claim);
   bool is_held_by_other(const Claim& claim) const;  // this socket, by another process
 
   Result<void> vacate(const Group& group, const Member& member);
@@ -198,6 +200,7 @@ class Groups {
 
   std::vector<GroupSerial> changed_in_turns() const;
   void settle_one(GroupSerial serial);
+  TablePlan plan_for(const Group& group, const Runtime& runtime) const;
   // True if the table is another one now.
   Result<bool> publish(const Group& group, Runtime& runtime);
   void write_record(const Group& group, Runtime& runtime);

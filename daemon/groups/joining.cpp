@@ -46,14 +46,15 @@ Error not_a_refusal(Error error) {
 
 }  // namespace
 
-Result<uint32_t> Groups::counter_for(const Claim& claim) {
-  if (claim.key.protocol != Protocol::Tcp) return 0u;
+// 0 where there is none left: who is not counted is steered all the same.
+uint32_t Groups::counter_for(const Claim& claim) {
+  if (claim.key.protocol != Protocol::Tcp) return 0;
   if (auto known = counters_.find(claim.cookie); known != counters_.end()) return known->second;
-  auto counter = around_.watch->take_counter(counters_in_use_);
-  if (!counter) return counter;
+  const auto counter = around_.watch->take_counter(counters_in_use_);
+  if (!counter) return 0;
   counters_in_use_[*counter] = true;
   counters_[claim.cookie] = *counter;
-  return counter;
+  return *counter;
 }
 
 // The kernel's side goes on counting down in it while connections are open: it is taken again only
@@ -79,7 +80,7 @@ Result<void> Groups::make_runtime(const Claim& claim, const Admission& admission
 
 Result<void> Groups::make_room(const Group* group, Runtime& runtime, const Admission& admission) {
   if (!group || admission.slot < runtime.steering->capacity()) return {};
-  TablePlan plan = plan_table(*group, around_.topology, runtime.plan);
+  TablePlan plan = plan_for(*group, runtime);
   // There is one chance to grow: for all that is announced.
   const uint32_t announced = std::max(admission.total, group->pending_total);
   plan.shape.slots = admission.slot + 1u + (group->elastic ? kMaxTotal : announced);
@@ -97,16 +98,15 @@ Result<std::string> Groups::seat(const Claim& claim, const Admission& admission,
   kernel::Steering& steering = *runtime.steering;
   if (auto room = make_room(registry_.find(admission.group), runtime, admission); !room)
     return tl::unexpected(room.error());
-  auto counter = counter_for(claim);
-  if (!counter) return fail(counter.error(), "join");
-  if (auto done = around_.watch->tag(socket, tag_of(claim, admission, serial, *counter)); !done)
+  const uint32_t counter = counter_for(claim);
+  if (auto done = around_.watch->tag(socket, tag_of(claim, admission, serial, counter)); !done)
     return tl::unexpected(done.error());
   auto foreign = attach(steering, socket);
   if (!foreign || admission.slot == kNoSlot) return foreign;
   if (admission.vacates) {
     if (auto done = steering.remove(*admission.vacates); !done) return tl::unexpected(done.error());
   }
-  if (auto done = steering.set_counter(admission.slot, *counter); !done)
+  if (auto done = steering.set_counter(admission.slot, counter); !done)
     return tl::unexpected(done.error());
   // A listener that was shut down has left its slot, one that listens again has not.
   if (steering.occupant(admission.slot) == claim.cookie) return foreign;
@@ -143,6 +143,19 @@ void Groups::report_join(const Group& group, const Claim& claim, const Admission
            .group = group.id,
            .detail = "generation " + std::to_string(group.generation) + " of " +
                      std::to_string(group.total) + " is active"});
+}
+
+std::string Groups::report_uncounted(const Group& group, const Claim& claim) {
+  if (group.key.protocol != Protocol::Tcp || counters_.contains(claim.cookie)) return "";
+  std::string text = "its open connections are not counted: all counters are in use";
+  if (group.mode == Mode::Least) text += "; least mode picks by hash while it is a member";
+  tell_({.what = "uncounted",
+         .group = group.id,
+         .instance = group.members.at(claim.cookie).instance,
+         .pid = claim.pid,
+         .command = claim.command,
+         .detail = text});
+  return group.id + ": " + text;
 }
 
 // A group grows once. Before it does, or is full, those are looked for that have closed their
@@ -191,8 +204,9 @@ Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
   changed(serial);
   std::string warning = admission->warning;
   if (!seated->empty()) warning += (warning.empty() ? "" : "; ") + group.id + ": " + *seated;
-  if (const std::string unkept = keep(group, claim, socket); !unkept.empty())
-    warning += (warning.empty() ? "" : "; ") + unkept;
+  for (const std::string& more : {report_uncounted(group, claim), keep(group, claim, socket)}) {
+    if (!more.empty()) warning += (warning.empty() ? "" : "; ") + more;
+  }
   return Joined{.group = serial,
                 .total = admission->total,
                 .instance = admission->instance,

@@ -10,8 +10,11 @@
 #include <random>
 #include <vector>
 
+#include <bpf/bpf.h>
 #include <doctest/doctest.h>
 
+#include "bpf/layout.h"
+#include "daemon/base/fd.h"
 #include "tests/system/harness/daemon_process.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/operator.h"
@@ -79,6 +82,17 @@ Tally open_connections(const DaemonProcess& daemon, const char* group = kGroup) 
 
 bool shows(const DaemonProcess& daemon, const Tally& expected) {
   return eventually([&] { return open_connections(daemon) == expected; });
+}
+
+// Leaves `left` counters of open connections that are 0, and so to be had. The others are as if
+// connections of listeners that have closed were still open.
+void occupy_counters(const DaemonProcess& daemon, uint32_t left) {
+  const Fd map(bpf_obj_get((daemon.pins() + "/layout-1/open_connections").c_str()));
+  REQUIRE(map);
+  std::vector<uint64_t> counters(SUBSET_COUNTERS, 1);
+  std::fill_n(counters.begin(), 1 + left, 0);  // the first one is nobody's
+  const uint32_t zero = 0;
+  REQUIRE(bpf_map_update_elem(map.get(), &zero, counters.data(), BPF_ANY) == 0);
 }
 
 uint64_t selected(const DaemonProcess& daemon, uint32_t instance) {
@@ -284,6 +298,39 @@ TEST_SUITE("system") {
     CHECK(shows(daemon, tally));
     clients.clear();
     CHECK(shows(daemon, {}));
+  }
+
+  // Who is not counted must neither be turned away nor, since it looks idle, be given everything.
+  TEST_CASE("when all counters are in use listeners join uncounted, and the hash picks") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    occupy_counters(daemon, kInstances - 1);
+    TcpInstances how = keeping(kAddress, "least");
+    how.environment["SUBSET_FALLBACK"] = "fail";
+    auto servers = start_tcp_instances(machine, daemon.socket(), how);
+    Document status = daemon.status();
+    CHECK(status.group(kGroup).active() == kInstances);
+    CHECK(servers.back().process().err().find("all counters are in use") != std::string::npos);
+
+    Held held;
+    held.add(160);
+    const Tally tally = held.tally();
+    CHECK(tally.size() == kInstances);
+    CHECK(tally.at(kInstances - 1) < 80);  // 20 by a fair hash
+    Tally counted = tally;
+    counted.erase(kInstances - 1);
+    CHECK(shows(daemon, counted));
+    held.clients.clear();
+    CHECK(shows(daemon, {}));
+
+    // One that can be counted comes in its place: all are compared again.
+    occupy_counters(daemon, kInstances);
+    servers.back() = start_tcp_instance(machine, daemon.socket(), kInstances - 1, how);
+    Held even;
+    even.add(160);
+    Tally expected;
+    for (uint32_t i = 0; i < kInstances; i++) expected[i] = 20;
+    CHECK(even.tally() == expected);
   }
 
   // Both groups get the same arrivals and the same lifetimes. Under hash the open connections of a
