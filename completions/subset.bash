@@ -6,7 +6,7 @@
 # The words behind each subcommand: options, and what its positionals are.
 declare -gA _subset_options=(
   [run]='--copies -n --mode --match --spread --vacancy --conflict --weight --pin --fallback --socket
-    --force --restart --drain-time --until-replaced'
+    --force --restart --drain-time --until-replaced --http'
   [exec]='--mode --match --spread --vacancy --conflict --weight --pin --fallback --socket --force'
   [status]='--json --socket'
   [top]='--interval --samples --sort --json --socket'
@@ -25,7 +25,7 @@ declare -gA _subset_options=(
 _subset_takes_value() {
   case $1 in
     -n | --copies | --mode | --match | --spread | --vacancy | --conflict | --weight | --fallback) ;;
-    --socket | --drain-time | --interval | --samples | --sort) ;;
+    --socket | --http | --drain-time | --interval | --samples | --sort) ;;
     *) return 1 ;;
   esac
 }
@@ -59,6 +59,7 @@ _subset_value_of() {
     --fallback) _subset_offer 'kernel fail' ;;
     --sort) _subset_offer 'name rate queue drops open age' ;;
     --match) _subset_offer 'udp tcp' ;;
+    --http) _subset_offer 'off 127.0.0.1:9753' ;;
     --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
   esac
 }

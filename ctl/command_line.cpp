@@ -10,6 +10,7 @@
 
 #include "config.h"
 #include "daemon/config/suggest.h"
+#include "daemon/http/address.h"
 #include "protocol/policy.h"
 
 namespace subset::ctl {
@@ -115,6 +116,10 @@ void add_run(CLI::App& top, Parsed& parsed) {
       ->type_name("SECONDS");
   app.add_flag("--until-replaced", parsed.run.until_replaced,
                "end when another run has taken over all instances and nothing is queued here");
+  app.add_option("--http", parsed.run.http,
+                 "where a daemon that this runs serves the dashboard and metrics, or off; "
+                 "127.0.0.1:9753 if that port is free")
+      ->type_name("ADDRESS:PORT");
   take_command(app, "-n N", kRunFooter);
 }
 
@@ -262,6 +267,10 @@ OrMisuse<Command> finish_run(const CLI::App& app, Parsed& parsed, const Words& w
     if (!time)
       return misuse("--drain-time " + parsed.drain_time + ": expected seconds from 0 to 3600");
     parsed.run.drain_time = std::chrono::seconds(*time);
+  }
+  if (parsed.run.http) {
+    if (const auto listen = http::parse_listen(*parsed.run.http); !listen)
+      return misuse("--http " + listen.error().message());
   }
   parsed.run.command = std::move(*command);
   auto steering = check_steering(parsed.run.steering, "0/" + parsed.copies);

@@ -21,6 +21,7 @@ struct RunCommand {
   bool restart = false;
   std::chrono::seconds drain_time = kDrainPatience;  // of a rolling restart
   bool until_replaced = false;
+  std::optional<std::string> http;  // where the daemon that it may run is seen, or "off"
   bool force = false;
   std::vector<std::string> command;
 };

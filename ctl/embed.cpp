@@ -18,20 +18,35 @@ namespace {
 
 using std::chrono::seconds;
 
-constexpr char kReady[] = "ready";
+// Then comes where its page is.
+constexpr std::string_view kReady = "ready ";
 
-// The whole life of the forked daemon. `ready` hears one word: kReady, or what went wrong.
-int serve(const std::string& path, Fd listener, Fd ready) {
+struct Wanted {
+  const std::string& path;  // of the control socket
+  const std::optional<std::string>& http;
+};
+
+Result<std::unique_ptr<Daemon>> create(const Wanted& wanted, Fd listener) {
+  DaemonOptions options;
+  options.socket_path = wanted.path;
+  options.pin_dir = pin_directory(wanted.path);
+  options.listener = std::move(listener);
+  options.remove_on_exit = true;
+  if (wanted.http) {
+    if (auto set = set_value(options, "http", "listen", *wanted.http); !set)
+      return tl::make_unexpected(set.error());
+  }
+  return Daemon::create(std::move(options));
+}
+
+// The whole life of the forked daemon. `ready` hears one line: kReady, or what went wrong.
+int serve(const Wanted& wanted, Fd listener, Fd ready) {
   prctl(PR_SET_NAME, "subsetd", 0, 0, 0);
   // A daemon of ours has a person before it, who wants to hear of trouble alone.
   if (auto log = start_log("warn"); !log) return 1;
-  DaemonOptions options;
-  options.socket_path = path;
-  options.pin_dir = pin_directory(path);
-  options.listener = std::move(listener);
-  options.remove_on_exit = true;
-  auto daemon = Daemon::create(std::move(options));
-  std::string word = daemon ? kReady : daemon.error().message();
+  auto daemon = create(wanted, std::move(listener));
+  const std::string word =
+      daemon ? std::string(kReady) + (*daemon)->page() : daemon.error().message();
   bool heard = write(ready.get(), word.data(), word.size()) > 0;
   ready.reset();
   if (!daemon && !heard) dprintf(STDERR_FILENO, "subset: daemon: %s\n", word.c_str());
@@ -42,7 +57,7 @@ int serve(const std::string& path, Fd listener, Fd ready) {
 }
 
 // The pipe ends of instances do not belong in the daemon: it would keep them from ending.
-int serve_alone(const std::string& path, int listener, int ready) {
+int serve_alone(const Wanted& wanted, int listener, int ready) {
   constexpr int kFirst = 3;
   Fd high_listener(fcntl(listener, F_DUPFD_CLOEXEC, kFirst + 2));
   Fd high_ready(fcntl(ready, F_DUPFD_CLOEXEC, kFirst + 2));
@@ -52,10 +67,11 @@ int serve_alone(const std::string& path, int listener, int ready) {
   high_listener.reset();
   high_ready.reset();
   close_range(kFirst + 2, ~0U, 0);
-  return serve(path, Fd(kFirst), Fd(kFirst + 1));
+  return serve(wanted, Fd(kFirst), Fd(kFirst + 1));
 }
 
-Result<void> wait_until_ready(const Fd& pipe) {
+// Where the daemon's page is.
+Result<std::string> wait_until_ready(const Fd& pipe) {
   constexpr int kPatience = 10000;  // ms
   pollfd ready{.fd = pipe.get(), .events = POLLIN, .revents = 0};
   if (poll(&ready, 1, kPatience) <= 0) return fail(ETIMEDOUT, "it did not start within 10 s");
@@ -63,8 +79,8 @@ Result<void> wait_until_ready(const Fd& pipe) {
   ssize_t size = read(pipe.get(), word, sizeof word);
   if (size <= 0) return fail(0, "it ended while starting");
   std::string said(word, static_cast<size_t>(size));
-  if (said != kReady) return fail(0, said);
-  return {};
+  if (!said.starts_with(kReady)) return fail(0, said);
+  return said.substr(kReady.size());
 }
 
 }  // namespace
@@ -79,13 +95,16 @@ std::string pin_directory(const std::string& socket_path) {
   return directory + name;
 }
 
-Result<std::unique_ptr<EmbeddedDaemon>> EmbeddedDaemon::start(const std::string& path) {
+Result<std::unique_ptr<EmbeddedDaemon>> EmbeddedDaemon::start(
+    const std::string& path, const std::optional<std::string>& http) {
   auto socket = control::Listener::at_path(path);
   if (!socket) return tl::make_unexpected(socket.error());
-  std::unique_ptr<EmbeddedDaemon> daemon(new EmbeddedDaemon(std::move(*socket), path));
+  std::unique_ptr<EmbeddedDaemon> daemon(new EmbeddedDaemon(std::move(*socket), path, http));
   auto ready = daemon->fork_daemon();
   if (!ready) return tl::make_unexpected(ready.error());
-  if (auto waited = wait_until_ready(*ready); !waited) return tl::make_unexpected(waited.error());
+  auto page = wait_until_ready(*ready);
+  if (!page) return tl::make_unexpected(page.error());
+  daemon->page_ = std::move(*page);
   return daemon;
 }
 
@@ -94,7 +113,9 @@ Result<Fd> EmbeddedDaemon::fork_daemon() {
   if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno("make a pipe");
   Fd ours(ends[0]);
   Fd theirs(ends[1]);
-  auto process = fork_process([&] { return serve_alone(path_, socket_.fd(), theirs.get()); });
+  auto process = fork_process([&] {
+    return serve_alone({path_, http_}, socket_.fd(), theirs.get());
+  });
   if (!process) return tl::make_unexpected(process.error());
   process_ = std::move(*process);
   started_ = Clock::now();

@@ -18,12 +18,17 @@ namespace subset::ctl {
 // waits in its queue.
 class EmbeddedDaemon {
  public:
-  // Ready to serve when it returns.
-  static Result<std::unique_ptr<EmbeddedDaemon>> start(const std::string& path);
+  // Ready to serve when it returns. `http`: where it is seen, which must be possible then; without,
+  // the usual place, if that is free.
+  static Result<std::unique_ptr<EmbeddedDaemon>> start(const std::string& path,
+                                                       const std::optional<std::string>& http);
   // Stops it, within bounds.
   ~EmbeddedDaemon();
   EmbeddedDaemon(const EmbeddedDaemon&) = delete;
   EmbeddedDaemon& operator=(const EmbeddedDaemon&) = delete;
+
+  // Where its dashboard is; empty: nowhere.
+  const std::string& page() const { return page_; }
 
   int pidfd() const { return process_.pidfd(); }  // -1 while none runs
   std::optional<Clock::time_point> restart_at() const { return restart_at_; }
@@ -31,13 +36,16 @@ class EmbeddedDaemon {
   std::optional<std::string> look_after();
 
  private:
-  EmbeddedDaemon(control::Listener socket, std::string path)
-      : socket_(std::move(socket)), path_(std::move(path)) {}
-  // The pipe on which the new daemon says "ready", or why it is not.
+  EmbeddedDaemon(control::Listener socket, std::string path, std::optional<std::string> http)
+      : socket_(std::move(socket)), path_(std::move(path)), http_(std::move(http)) {}
+  // The pipe on which the new daemon says that it is ready, and where its page is; or why it is
+  // not.
   Result<Fd> fork_daemon();
 
   control::Listener socket_;
   std::string path_;
+  std::optional<std::string> http_;
+  std::string page_;
   Process process_;
   Clock::time_point started_;
   Backoff backoff_;

@@ -55,16 +55,18 @@ struct Daemons {
   std::string lack;  // why there is neither ours nor another; empty: there is one
 };
 
-Daemons find_or_embed(const std::string& path) {
+Daemons find_or_embed(const std::string& path, const std::optional<std::string>& http) {
   auto listens = daemon_listens(path);
   if (!listens) return {.own = nullptr, .lack = listens.error().message()};
+  if (*listens && http) tell("a daemon runs at " + path + ": --http is for one that this runs");
   if (*listens) return {};
   std::string missing = lacks_privilege();
   if (!missing.empty())
     return {.own = nullptr,
             .lack = "no daemon at " + path + " (start one: sudo subsetd; " + missing + ")"};
   tell("no daemon at " + path + ": running one until this command ends");
-  auto own = EmbeddedDaemon::start(path);
+  auto own = EmbeddedDaemon::start(path, http);
+  if (own && !(*own)->page().empty()) tell("its dashboard is at " + (*own)->page());
   if (own) return {.own = std::move(*own), .lack = {}};
   return {.own = nullptr, .lack = "running a daemon failed: " + own.error().message()};
 }
@@ -83,7 +85,9 @@ Result<int> run(const RunCommand& command) {
   auto guardian = Guardian::start();
   if (!guardian) return tl::make_unexpected(guardian.error());
   std::string socket_path = settings->socket_path;
-  Daemons daemons = find_or_embed(socket_path);
+  Daemons daemons = find_or_embed(socket_path, command.http);
+  if (!daemons.lack.empty() && command.http)
+    return fail(0, daemons.lack + "; without --http the servers are started all the same");
   if (!daemons.lack.empty()) {
     if (settings->fallback == shim::Fallback::Fail)
       return fail(0, daemons.lack + "; --fallback kernel starts the servers all the same");

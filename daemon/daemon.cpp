@@ -89,8 +89,12 @@ Result<std::optional<http::Listening>> open_http(const DaemonOptions& options) {
   return std::optional<http::Listening>();
 }
 
+std::string page_at(const http::Address& address) {
+  return "http://" + address.text() + "/";
+}
+
 void log_http(const http::Address& address) {
-  spdlog::info("the dashboard is at http://{}/", address.text());
+  spdlog::info("the dashboard is at {}", page_at(address));
   if (!address.loopback())
     spdlog::warn(
         "{} is no loopback address: whoever reaches it sees groups, processes and counters",
@@ -266,6 +270,10 @@ Result<void> Daemon::run() {
 
 void Daemon::stop() {
   impl_->loop->stop();
+}
+
+std::string Daemon::page() const {
+  return impl_->http_server ? page_at(impl_->http_server->address()) : "";
 }
 
 }  // namespace subset

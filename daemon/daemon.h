@@ -31,6 +31,9 @@ class Daemon {
   Result<void> run();
   void stop();
 
+  // Where the dashboard is: "http://127.0.0.1:9753/"; empty: nowhere.
+  std::string page() const;
+
  private:
   struct Impl;
   explicit Daemon(std::unique_ptr<Impl> impl);

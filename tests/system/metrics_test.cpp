@@ -238,6 +238,54 @@ TEST_SUITE("system") {
     CHECK(second.err.find("127.0.0.1:9753: the port is in use; subsetd --http") !=
           std::string::npos);
   }
+
+  // Where `subset run` runs the daemon: at the usual port if it is free, where it was told to, or
+  // nowhere; and not at all, rather than without what was asked for.
+  TEST_CASE("the daemon of `subset run` is seen where that says") {
+    Machine machine;
+    const auto start = [&](std::vector<std::string> options) {
+      Command command{.argv = {built("ctl/subset"), "run", "-n", "1"}};
+      command.argv.insert(command.argv.end(), options.begin(), options.end());
+      for (const char* word : {"--", "sh", "-c", "echo started; exec sleep 100"})
+        command.argv.emplace_back(word);
+      return Process(machine, command);
+    };
+    const auto stop = [](Process& run) {
+      run.signal(SIGTERM);
+      CHECK(run.wait().has_value());
+    };
+    const auto page_of = [](Process& run) -> std::string {
+      REQUIRE(eventually([&] { return !lines_with(run.out(), "started").empty(); }));
+      const auto lines = lines_with(run.err(), "its dashboard is at http://");
+      if (lines.empty()) return "";
+      const std::string page = lines[0].substr(lines[0].find("http://") + 7);
+      return page.substr(0, page.find('/'));
+    };
+    {
+      Process run = start({});
+      CHECK(page_of(run) == kHttp);
+      CHECK(http_get(Address(kHttp), "/healthz").status == 200);
+      stop(run);
+    }
+    {
+      Process run = start({"--http", "127.0.0.1:0"});
+      const std::string page = page_of(run);
+      CHECK(page != kHttp);
+      CHECK(http_get(Address(page), "/healthz").status == 200);
+
+      Process second = start({"--socket", machine.file("other"), "--http", page});
+      CHECK(second.wait() == 1);
+      CHECK(second.err().find("the port is in use") != std::string::npos);
+      CHECK(second.out().empty());
+      stop(run);
+    }
+    {
+      Process run = start({"--http", "off"});
+      CHECK(page_of(run).empty());
+      CHECK_THROWS(http_get(Address(kHttp), "/healthz"));
+      stop(run);
+    }
+  }
 }
 
 }  // namespace

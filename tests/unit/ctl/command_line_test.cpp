@@ -130,6 +130,8 @@ TEST_CASE("bad input is one line that says what to do, and status 2") {
                            "exec auto/0 s",
                            "status a b",
                            "status --bogus",
+                           "run -n 2 --http 9753 -- x",
+                           "run -n 2 --http localhost:9753 -- x",
                            "drain",
                            "drain g",
                            "drain g x",
