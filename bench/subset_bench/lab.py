@@ -161,13 +161,13 @@ class Lab:
     def pins(self):
         return pathlib.Path(f"/sys/fs/bpf/subset-{self.daemons}")
 
-    def start_daemon(self, adopt=False, patience=10):
+    def start_daemon(self, adopt=False, patience=10, env=None):
         """With pins of its own, unless it is to go on from those of the last one."""
         if not adopt:
             shutil.rmtree(self.pins, ignore_errors=True)
             self.daemons += 1
         daemon = self.start([str(self.build / "daemon/subsetd"), "--socket", self.control_socket,
-                             "--pin-dir", str(self.pins), "--log", "warn"], DAEMON, output="subsetd.log")
+                             "--pin-dir", str(self.pins), "--log", "warn"], DAEMON, env=env, output="subsetd.log")
         self.until(lambda: self.status() is not None, "subsetd does not serve", daemon, patience)
         return daemon
 

@@ -72,6 +72,10 @@ def _growth(flows):
     return value
 
 
+def _sampling(shape, way):
+    return lambda results: results.median("sampling", shape, way)
+
+
 # (what, what is wanted, value of Results, verdict of the value)
 YARDSTICKS = [
     ("hash, CPU of servers and clients for a DNS query", "≤ 1.01 × plain SO_REUSEPORT",
@@ -154,6 +158,14 @@ YARDSTICKS = [
      lambda r: r.median("planning", "4096", "first_ms"), at_most(10, "{:.2f} ms")),
     ("restart of the daemon with 1,000 groups", "< 2 s",
      lambda r: r.median("restart", "restart", "ready_s"), at_most(2, "{:.2f} s")),
+    ("2,000 members sampled, one group", "< 10 ms", _sampling("one", "direct_ms"), at_most(10, "{:.1f} ms")),
+    ("the same, 1,000 groups of 2", "< 10 ms", _sampling("many", "direct_ms"), at_most(10, "{:.1f} ms")),
+    ("the same two, beside 10,000 other sockets", "< 10 ms", lambda r: max(
+        _sampling(shape, "direct_ms")(r) for shape in ("one-foreign", "many-foreign")), at_most(10, "{:.1f} ms")),
+    ("the same two, where the kernel refuses the socket iterator", "< 10 ms", lambda r: max(
+        _sampling(shape, "fallback_ms")(r) for shape in ("one", "many")), at_most(10, "{:.1f} ms")),
+    ("the same two, there, beside 10,000 other sockets", "< 10 ms", lambda r: max(
+        _sampling(shape, "fallback_ms")(r) for shape in ("one-foreign", "many-foreign")), at_most(10, "{:.1f} ms")),
 ]
 
 

@@ -585,12 +585,11 @@ Result<GroupCounts> Steering::counts() const {
   const Parts& parts = *parts_;
   GroupCounts sum;
   sum.slots.resize(parts.slots);
-  for (const Fd& map : parts.counts) {
-    auto info = info_of(map.get());
-    if (!info) return fail(info.error(), "read the counts");
-    const size_t slots = (info->value_size - sizeof(subset_cpu_count)) / sizeof(subset_slot_count);
-    std::vector<uint64_t> buffer(info->value_size / 8);
-    for (uint32_t cpu = 0; cpu < info->max_entries; cpu++) {
+  for (size_t i = 0; i < parts.counts.size(); i++) {
+    const Fd& map = parts.counts[i];
+    const size_t slots = i == 0 ? parts.first_slots : parts.slots;
+    std::vector<uint64_t> buffer(counts_bytes(static_cast<uint32_t>(slots)) / 8);
+    for (uint32_t cpu = 0; cpu < cpu_count(); cpu++) {
       if (auto got =
               checked(bpf_map_lookup_elem(map.get(), &cpu, buffer.data()), "read the counts");
           !got)

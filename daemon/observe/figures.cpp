@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -47,7 +48,12 @@ double boot_time() {
   return seconds_of(now) - seconds_of(since_boot);
 }
 
+// From Linux 6.2 on the directory's size says it; going through it takes a daemon of many groups as
+// long as all the rest of a look.
 uint64_t open_descriptors() {
+  struct stat directory_file {};
+  if (stat("/proc/self/fd", &directory_file) == 0 && directory_file.st_size > 0)
+    return static_cast<uint64_t>(directory_file.st_size);
   const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir("/proc/self/fd"), closedir);
   if (!directory) return 0;
   uint64_t count = 0;

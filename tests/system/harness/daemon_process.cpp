@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <fstream>
@@ -34,6 +35,12 @@ std::string pin_directory(Machine& machine) {
   return fs::path(kBpffs) / name;
 }
 
+// The tests of the daemon's other way of sampling are these, with a library that refuses the first.
+Environment daemon_environment() {
+  const char* preload = std::getenv("SUBSET_TEST_DAEMON_PRELOAD");
+  return preload ? Environment{{"LD_PRELOAD", preload}} : Environment{};
+}
+
 }  // namespace
 
 DaemonProcess::DaemonProcess(Machine& machine, Listener listener, std::string http,
@@ -59,6 +66,7 @@ void DaemonProcess::spawn() {
   process_.emplace(
       machine_, Command{.argv = {built("daemon/subsetd"), "--config", config_, "--socket", socket_,
                                  "--pin-dir", pins_, "--http", http_},
+                        .environment = daemon_environment(),
                         .listener = listener_ ? listener_.get() : -1});
 }
 
