@@ -56,6 +56,9 @@ TEST_SUITE("system") {
     CHECK_THROWS(parse_status(with("\"active\"", "\"lost\"")));
     CHECK_THROWS(parse_status(with("\"imbalance\":1.02", "\"imbalance\":0.5")));
     CHECK_NOTHROW(parse_status(with("\"imbalance\":1.02", "\"imbalance\":null")));
+    CHECK_THROWS(parse_status(with("2026-01-01T00:00:00Z", "2026-13-01T00:00:00Z")));
+    CHECK_THROWS(parse_status(with("2026-01-01T00:00:00Z", "yesterday")));
+    CHECK_NOTHROW(parse_status(with("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.123+02:00")));
     // Every field is well-formed, but the sums do not agree.
     CHECK_THROWS(parse_status(with("\"selected\":10", "\"selected\":11")));
   }
