@@ -13,7 +13,11 @@
 //
 // What is random goes by a seed that is printed; the moments at which things meet are the
 // machine's. Loads have so few questions on the way at a time that no queue overflows, however busy
-// the machine is: then what is unanswered was lost by somebody. By hand: scripts/soak.
+// the machine is: then what is unanswered was lost by somebody.
+//
+// In the suite it takes two minutes beside the other tests, and waits most of the time. By hand
+// (scripts/soak, or SUBSET_SOAK_SECONDS) it has the machine to itself, and one round follows the
+// other.
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -27,6 +31,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -34,7 +39,6 @@
 #include "tests/system/harness/dns_load.h"
 #include "tests/system/harness/http_load.h"
 #include "tests/system/harness/kernel_objects.h"
-#include "tests/system/harness/length.h"
 #include "tests/system/harness/operator.h"
 #include "tests/system/harness/real_servers.h"
 #include "tests/system/soak/crowd.h"
@@ -47,10 +51,19 @@ namespace {
 // However slow the machine is: in both halves together as many as a fleet has deeds, and more.
 constexpr int kFewestRounds = 4;  // in one half
 
-// Of each load, a second. What one core of a small machine does beside everything else.
-constexpr uint32_t kQuestions = 1'500;
-constexpr uint32_t kConnections = 150;
 constexpr uint32_t kFlows = 96;
+
+struct Pace {
+  std::chrono::seconds length;
+  std::chrono::milliseconds round;  // at least, from one to the next
+  uint32_t questions;               // of each load, a second
+  uint32_t connections;
+};
+
+// A sixth of a core, most of it for what happens.
+constexpr Pace kBesideOthers{.length = 120s, .round = 5s, .questions = 200, .connections = 20};
+// What one core of a small machine does beside everything else that happens.
+constexpr Pace kAlone{.length = 120s, .round = 0s, .questions = 1'500, .connections = 150};
 
 // What a malloc may keep of what it had, and a connection that is just being closed.
 constexpr size_t kSlackKiB = 2'048;
@@ -61,9 +74,12 @@ uint32_t number_from(const char* variable, uint32_t otherwise) {
   return text != nullptr ? static_cast<uint32_t>(std::stoul(text)) : otherwise;
 }
 
-std::chrono::seconds length() {
-  const uint32_t usual = long_run() ? 120 : 12;
-  return std::chrono::seconds(number_from("SUBSET_SOAK_SECONDS", usual));
+Pace pace() {
+  constexpr char kLength[] = "SUBSET_SOAK_SECONDS";
+  if (std::getenv(kLength) == nullptr) return kBesideOthers;
+  Pace alone = kAlone;
+  alone.length = std::chrono::seconds(number_from(kLength, 0));
+  return alone;
 }
 
 // What the daemon takes.
@@ -105,7 +121,7 @@ class Bag {
 
 class Soak {
  public:
-  explicit Soak(uint32_t seed);
+  Soak(uint32_t seed, const Pace& pace);
 
   // Rounds until then, with a new daemon now and then or not.
   void go_on_until(Clock::time_point end, bool new_daemons);
@@ -128,6 +144,7 @@ class Soak {
   void tell_progress(const std::string& what);
   uint64_t lost_so_far() const;
 
+  Pace pace_;
   Clock::time_point begun_ = Clock::now();
   std::mt19937 random_;
   Machine machine_;
@@ -142,7 +159,7 @@ class Soak {
   std::map<std::string, uint32_t> deeds_;
 };
 
-Soak::Soak(uint32_t seed) : random_(seed) {
+Soak::Soak(uint32_t seed, const Pace& pace) : pace_(pace), random_(seed) {
   const Stage stage{machine_, daemon_};
   // A connection is accepted when its request is there: so a server that waits has answered all
   // that it accepted.
@@ -182,10 +199,10 @@ void Soak::load(const Fleet& fleet) {
   const std::string address = group.substr(group.find('/') + 1);
   if (group.starts_with("udp"))
     dns_[group] = std::make_unique<DnsLoad>(
-        DnsLoad::Settings{.server = address, .flows = kFlows, .rate = kQuestions});
+        DnsLoad::Settings{.server = address, .flows = kFlows, .rate = pace_.questions});
   else
-    http_[group] =
-        std::make_unique<HttpLoad>(HttpLoad::Settings{.server = address, .rate = kConnections});
+    http_[group] = std::make_unique<HttpLoad>(
+        HttpLoad::Settings{.server = address, .rate = pace_.connections});
 }
 
 uint64_t Soak::lost_so_far() const {
@@ -242,9 +259,11 @@ void Soak::replace_daemon() {
 void Soak::go_on_until(Clock::time_point end, bool new_daemons) {
   constexpr int kRoundsOfOne = 3;
   for (int rounds = 1; rounds <= kFewestRounds || Clock::now() < end; rounds++) {
+    const auto next = Clock::now() + pace_.round;
     do_round();
     objects_.note();
     if (new_daemons && rounds % kRoundsOfOne == 0) replace_daemon();
+    std::this_thread::sleep_until(next);
   }
 }
 
@@ -324,11 +343,12 @@ TEST_SUITE("system") {
   TEST_CASE("churn of all kinds under load: nothing is lost, memory and descriptors stay flat") {
     const uint32_t seed = number_from("SUBSET_SOAK_SEED", std::random_device{}());
     const auto begun = Clock::now();
-    std::printf("soak of %ld s, seed %u\n", static_cast<long>(length().count()), seed);
-    Soak soak(seed);
-    soak.go_on_until(begun + length() / 2, true);
+    const Pace at = pace();
+    std::printf("soak of %ld s, seed %u\n", static_cast<long>(at.length.count()), seed);
+    Soak soak(seed, at);
+    soak.go_on_until(begun + at.length / 2, true);
     const Footprint before = soak.measure();
-    soak.go_on_until(begun + length(), false);
+    soak.go_on_until(begun + at.length, false);
     const Footprint after = soak.measure();
     soak.stop_loads();
     soak.report(before, after);
