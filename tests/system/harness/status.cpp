@@ -25,8 +25,8 @@ namespace {
 using Json = nlohmann::json;
 using Adapter = valijson::adapters::NlohmannJsonAdapter;
 
-// The library compiles the regular expression of a pattern once, and that of a format for each value:
-// one for each member of each status would be most of what a test takes.
+// The library compiles the regular expression of a pattern once, and that of a format for each
+// value: one for each member of each status would be most of what a test takes.
 void turn_formats_into_patterns(Json& schema) {
   constexpr char kDateTime[] =
       "^[0-9]+-(0[1-9]|1[012])-(0[1-9]|[12][0-9]|3[01])[Tt]"
