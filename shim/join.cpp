@@ -132,7 +132,7 @@ void explain_refusal(const Socket& socket, const Endpoint& endpoint) {
   static constinit std::atomic<uint32_t> told{0};
   const uint32_t port = uint32_t{socket.protocol} << 16 | endpoint.port;
   if (told.exchange(port, std::memory_order_relaxed) == port) return;
-  Line(LogLevel::Warn)
+  Line(LogLevel::Error)
       << socket.protocol_name() << " port " << uint64_t{endpoint.port}
       << " is in use by a socket that does not share it, or is another user's: ss -ln"
       << (socket.udp() ? "u" : "t") << "p 'sport = :" << uint64_t{endpoint.port} << "' shows whose";
