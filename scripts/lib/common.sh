@@ -21,8 +21,18 @@ die() {
   exit 1
 }
 
+# Before minutes are spent on what could not be preloaded.
+[[ $root != *[[:space:]:]* ]] ||
+  die "LD_PRELOAD cannot carry '$root', which has a blank or a colon: move it elsewhere"
+
 need_root() {
   ((EUID == 0)) || die "needs root: sudo $0"
+}
+
+# A login's limit is 1,024, for the sake of select(); loads have thousands of clients.
+allow_descriptors() {
+  local enough=16384
+  (($(ulimit -Sn) >= enough)) || ulimit -Sn "$enough" 2>/dev/null || ulimit -n "$enough"
 }
 
 # The line of a log that says most about how far a command is.

@@ -33,6 +33,7 @@ make_fresh_root() {
     return 1
   cp -a /etc/apt/apt.conf.d /etc/apt/preferences.d "$dir/etc/apt/"
   cp /etc/resolv.conf "$dir/etc/resolv.conf"
+  printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$(uname -n)" >"$dir/etc/hosts"
   cat >"$dir/etc/apt/sources.list" <<END
 deb $debian_mirror $debian_release main
 deb $debian_mirror $debian_release-updates main

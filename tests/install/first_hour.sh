@@ -60,7 +60,9 @@ without_a_daemon() {
   expect "a command with a wrong letter" 2 "is 'status' meant" subset statu
   expect "a value that does not parse" 2 "expected" subset run -n 2 --mode fast -- "${server[@]}"
   expect "a daemon without privilege" 1 "run subsetd as root" "${nobody[@]}" subsetd
-  expect "another shell, and no privilege" 1 "needs root: sudo" "${nobody[@]}" sh "$source_root/scripts/quickstart"
+  expect "another shell, and no privilege" 1 "needs root: sudo" runuser -u somebody -- sh "$source_root/scripts/quickstart"
+  cp -r "$source_root" "/tmp/a clone"
+  expect "a path that LD_PRELOAD cannot carry" 1 "move it" sh "/tmp/a clone/scripts/quickstart"
 }
 
 by_itself() {
