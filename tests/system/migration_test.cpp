@@ -60,15 +60,21 @@ Outcome outcome_of(std::vector<TcpClient>& clients) {
   return outcome;
 }
 
-// Lets clients queue at stopped servers, kills one of those and wakes the others.
-Outcome kill_one_with_queue(std::vector<TcpServer>& servers) {
+enum class Clients { Silent, Speak };
+
+// Lets clients queue at stopped servers, kills one of those and wakes the others. Clients speak
+// only to servers that wait for it: one that closes a connection with a word unread resets it, and
+// what is still under way to it then is a packet for the listener, selected for once more (seen
+// under emulation: 795 of 400).
+Outcome kill_one_with_queue(std::vector<TcpServer>& servers, Clients manner) {
   for (TcpServer& server : servers) server.process().signal(SIGSTOP);
   std::vector<TcpClient> clients = connect_all();
   servers[kVictim].process().kill9();
   for (TcpServer& server : servers) {
     if (server.id() != kVictim) server.process().signal(SIGCONT);
   }
-  for (TcpClient& client : clients) client.greet();
+  if (manner == Clients::Speak)
+    for (TcpClient& client : clients) client.greet();
   return outcome_of(clients);
 }
 
@@ -78,13 +84,19 @@ uint64_t migrations(const GroupStatus& group) {
   return sum;
 }
 
-void check_with_daemon(const std::vector<std::string>& arguments) {
+uint64_t open_connections(const Document& status) {
+  uint64_t sum = 0;
+  for (const MemberStatus& member : status.group(kGroup).members) sum += member.open_connections;
+  return sum;
+}
+
+void check_with_daemon(const std::vector<std::string>& arguments, Clients manner) {
   Machine machine;
   DaemonProcess daemon(machine);
   auto servers = start_tcp_instances(
       machine, daemon.socket(),
       {.total = kInstances, .address = kAddress, .environment = {}, .arguments = arguments});
-  Outcome outcome = kill_one_with_queue(servers);
+  Outcome outcome = kill_one_with_queue(servers, manner);
   CHECK(outcome.answered == kClients);
   CHECK(outcome.reset == 0);
   CHECK(outcome.other == 0);
@@ -94,21 +106,17 @@ void check_with_daemon(const std::vector<std::string>& arguments) {
   CHECK(group.kernel == 0);
   CHECK(migrations(group) > kClients / kInstances / 2);
   MESSAGE("with the daemon: ", outcome.reset, " resets, ", migrations(group), " migrated");
-  CHECK(eventually([&] {
-    uint64_t open = 0;
-    Document now = daemon.status();
-    for (const MemberStatus& member : now.group(kGroup).members) open += member.open_connections;
-    return open == 0;
-  }));
+  eventually([&] { return open_connections(daemon.status()) == 0; });
+  CHECK(open_connections(daemon.status()) == 0);
 }
 
 TEST_SUITE("system") {
   TEST_CASE("400 connections are queued at four listeners, one is killed: no reset") {
-    check_with_daemon({});
+    check_with_daemon({}, Clients::Silent);
   }
 
   TEST_CASE("the same with half-open connections") {
-    check_with_daemon({"--greeted"});
+    check_with_daemon({"--greeted"}, Clients::Speak);
   }
 
   // A binomial share of a quarter: 100, and 50 or 150 once in ten million runs.
@@ -117,7 +125,7 @@ TEST_SUITE("system") {
     auto servers = start_tcp_instances(
         machine, machine.file("nobody"),
         {.total = kInstances, .address = kAddress, .environment = {}, .arguments = {}});
-    Outcome outcome = kill_one_with_queue(servers);
+    Outcome outcome = kill_one_with_queue(servers, Clients::Silent);
     MESSAGE("without: ", outcome.reset, " resets");
     CHECK(outcome.reset > 50);
     CHECK(outcome.reset < 150);
