@@ -142,7 +142,7 @@ Result<void> Groups::adopt_group(GroupSerial serial, const std::vector<subset_sa
         group.id);
   manage_port(group.key);
   registry_.adopt(std::move(group));
-  changed_.insert(serial);
+  changed_.try_emplace(serial, ++changes_);
   return {};
 }
 

@@ -5,12 +5,12 @@
 #include <poll.h>
 
 #include <algorithm>
-#include <tuple>
 
 #include <spdlog/spdlog.h>
 
 #include "daemon/kernel/process.h"
 #include "daemon/kernel/topology.h"
+#include "daemon/model/turns.h"
 
 namespace subset {
 namespace {
@@ -79,28 +79,19 @@ Groups::Groups(Surroundings surroundings, Loop& loop, std::function<void(const H
 Groups::~Groups() = default;
 
 void Groups::changed(GroupSerial group) {
-  changed_.insert(group);
+  changed_.try_emplace(group, ++changes_);
   if (std::exchange(settle_asked_, true)) return;
   loop_.at_end_of_round([this] { settle(); });
 }
 
-// Of each user one group, then of each the second, and so on, from the user on who follows the one
-// that came last: who changes hundreds of groups at once waits for them, and not those who changed
-// one.
 std::vector<GroupSerial> Groups::changed_in_turns() const {
-  std::map<uint32_t, size_t> turns;
-  std::vector<std::tuple<size_t, uint32_t, GroupSerial>> order;
-  order.reserve(changed_.size());
-  for (const GroupSerial serial : changed_) {
+  std::vector<WaitingGroup> waiting;
+  waiting.reserve(changed_.size());
+  for (const auto& [serial, since] : changed_) {
     const Group* group = registry_.find(serial);
-    const uint32_t uid = group ? group->key.uid : 0;
-    order.emplace_back(turns[uid]++, uid - settled_last_ - 1, serial);
+    waiting.push_back({.group = serial, .uid = group ? group->key.uid : 0, .since = since});
   }
-  std::ranges::sort(order);
-  std::vector<GroupSerial> serials;
-  serials.reserve(order.size());
-  for (const auto& [turn, after_last, serial] : order) serials.push_back(serial);
-  return serials;
+  return in_turns(std::move(waiting), settled_last_);
 }
 
 // Another shape is another program, a millisecond each: beyond the time of a round the rest waits

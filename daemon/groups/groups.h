@@ -216,7 +216,8 @@ class Groups {
   std::function<void(const Happening&)> tell_;
   Registry registry_;
   std::map<GroupSerial, Runtime> runtimes_;
-  std::set<GroupSerial> changed_;
+  std::map<GroupSerial, uint64_t> changed_;  // by which change
+  uint64_t changes_ = 0;
   std::set<Cookie> parked_;
   struct Watched {
     Fd pidfd;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "daemon/kernel/process.h"
 
-#include <sched.h>
+#include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <fstream>
+#include <algorithm>
+#include <array>
+#include <bit>
 
 namespace subset::kernel {
 
@@ -17,28 +19,26 @@ Result<Fd> open_pidfd(pid_t pid) {
 
 // A process chooses its own name: what a terminal or a log would act upon is taken out.
 std::string command_of(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/comm");
-  std::string name;
-  std::getline(file, name);
+  const Fd file(open(("/proc/" + std::to_string(pid) + "/comm").c_str(), O_RDONLY | O_CLOEXEC));
+  std::array<char, 64> text{};  // the name of a kernel thread may be so long
+  const ssize_t length = file ? read(file.get(), text.data(), text.size()) : 0;
+  std::string name(text.data(), static_cast<size_t>(std::max<ssize_t>(length, 0)));
+  name.resize(std::min(name.find('\n'), name.size()));
   for (char& c : name) {
     if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f) c = '?';
   }
   return name;
 }
 
+// The system call itself tells how much of the mask there is.
 CpuSet affinity_of(pid_t pid) {
   CpuSet cpus;
-  constexpr int kCpus = 8192;
-  cpu_set_t* mask = CPU_ALLOC(kCpus);
-  if (!mask) return cpus;
-  const size_t size = CPU_ALLOC_SIZE(kCpus);
-  CPU_ZERO_S(size, mask);
-  if (sched_getaffinity(pid, size, mask) == 0) {
-    for (int cpu = 0; cpu < kCpus; cpu++) {
-      if (CPU_ISSET_S(static_cast<size_t>(cpu), size, mask)) cpus.add(static_cast<uint32_t>(cpu));
-    }
+  std::array<uint64_t, 128> mask{};
+  const long bytes = syscall(SYS_sched_getaffinity, pid, sizeof mask, mask.data());
+  for (size_t word = 0; word * sizeof mask[0] < static_cast<size_t>(std::max(bytes, 0L)); word++) {
+    for (uint64_t left = mask[word]; left != 0; left &= left - 1)
+      cpus.add(static_cast<uint32_t>(word * 64 + std::countr_zero(left)));
   }
-  CPU_FREE(mask);
   return cpus;
 }
 
