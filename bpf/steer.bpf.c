@@ -24,7 +24,7 @@
 #define TCP_CLOSE 7
 #define TCP_NEW_SYN_RECV 12
 
-/* The sizes of the maps are those of the group; the daemon sets them before it loads. */
+/* The maps that the daemon puts in have the sizes that the group needs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 1);
@@ -97,7 +97,8 @@ struct {
 	__type(value, __u32);
 } migrated_connections SEC(".maps");
 
-/* Constants of this group: the JIT sees their values, and dead branches are gone. */
+/* Constants of this group: the JIT sees their values, and dead branches are gone. The table of CPUs is
+ * the last of all, since a group with one domain goes without it. */
 const volatile __u64 group;
 const volatile __u32 mode;
 const volatile __u32 domains = 1;
@@ -105,13 +106,10 @@ const volatile __u32 row_capacity;
 const volatile __u32 first_slots; /* size of `members` */
 const volatile __u32 slots;       /* with those of `more_members` */
 const volatile __u32 seed;  /* of source mode's hash */
-const volatile __u8 is_tcp;        /* no bool: a skeleton would spell it _Bool, which is not C++ */
-const volatile __u8 refuse_vacant;
+const volatile __u8 refuse_vacant; /* no bool: a skeleton would spell it _Bool, which is not C++ */
 const volatile __u16 domain_of_cpu[SUBSET_CPUS];
 
 struct subset_control control;
-
-static const __u32 zero = 0;
 
 /* The client's address: of the packet, or, where a connection migrates, of its socket, since there
  * is no packet then. */
@@ -229,6 +227,7 @@ static __always_inline __u32 least_of_two(const struct subset_candidates *all,
 static __always_inline __u32 least_loaded(__u32 copy, __u32 hash)
 {
 	struct subset_candidates *all = bpf_map_lookup_elem(&candidates, &copy);
+	__u32 zero = 0;
 	struct subset_open *open = bpf_map_lookup_elem(&open_connections, &zero);
 
 	if (!all || !open)
@@ -242,6 +241,7 @@ static __always_inline __u32 least_loaded(__u32 copy, __u32 hash)
 static __always_inline __u32 least_of_others(__u32 copy, __u32 hash, __u32 except)
 {
 	struct subset_candidates *all = bpf_map_lookup_elem(&candidates, &copy);
+	__u32 zero = 0;
 	struct subset_open *open = bpf_map_lookup_elem(&open_connections, &zero);
 
 	if (!all || !open)
@@ -257,23 +257,24 @@ static __always_inline bool select_slot(struct sk_reuseport_md *ctx, __u32 slot)
 	return !bpf_sk_select_reuseport(ctx, &more_members, &slot, 0);
 }
 
-/* Any living member: the one that the table names has gone, and the daemon does not know yet. */
+/* Any living member: the one that the table names has gone, and the daemon does not know yet. Where
+ * there are few they are tried more than once, and a mask keeps to the bounds: each branch here would be
+ * followed sixteen times by the verifier, whose work is most of what a new group takes. */
 static __always_inline __u32 select_alternative(struct sk_reuseport_md *ctx, __u32 copy, __u32 hash)
 {
 	struct subset_candidates *all = bpf_map_lookup_elem(&candidates, &copy);
-	__u32 count, start;
+	__u32 count, at;
 
-	if (!all)
+	if (!all || !all->count)
 		return SUBSET_NO_SLOT;
 	count = all->count;
-	start = subset_scale(subset_mix(hash), count);
-	for (__u32 i = 0; i < SUBSET_TRIES && i < count; i++) {
-		__u32 at = subset_wrap(start, i, count);
+	at = subset_scale(subset_mix(hash), count);
+	for (__u32 i = 0; i < SUBSET_TRIES; i++) {
+		__u32 slot = all->member[at & (slots - 1)].slot; /* a power of two */
 
-		if (at >= slots)
-			break;
-		if (select_slot(ctx, all->member[at].slot))
-			return all->member[at].slot;
+		if (select_slot(ctx, slot))
+			return slot;
+		at = subset_wrap(at, 1, count);
 	}
 	return SUBSET_NO_SLOT;
 }
@@ -301,6 +302,7 @@ static __always_inline struct subset_cpu_count *counts_here(void)
 static __always_inline void move_connection(struct sk_reuseport_md *ctx, __u32 slot)
 {
 	struct bpf_sock *migrating = ctx->migrating_sk;
+	__u32 zero = 0;
 	struct subset_open *open = bpf_map_lookup_elem(&open_connections, &zero);
 	__u32 *counter, *before;
 	__u64 cookie;
@@ -321,7 +323,8 @@ static __always_inline void move_connection(struct sk_reuseport_md *ctx, __u32 s
 }
 
 /* Softirqs of one CPU do not interrupt each other: its counters need no atomic addition. */
-static __always_inline void count_selected(struct sk_reuseport_md *ctx, __u32 slot, bool home)
+static __always_inline void count_selected(struct sk_reuseport_md *ctx, __u32 slot, bool home,
+					   bool is_tcp)
 {
 	struct subset_cpu_count *here = counts_here();
 
@@ -356,26 +359,25 @@ static __always_inline int leave_to_kernel(struct sk_reuseport_md *ctx)
 	return SK_PASS;
 }
 
-SEC("sk_reuseport/migrate")
-int steer(struct sk_reuseport_md *ctx)
+static __always_inline int steer(struct sk_reuseport_md *ctx, bool is_tcp, bool least)
 {
 	__u32 copy = control.active & 1;
 	__u32 hash = hash_of(ctx);
-	__u32 slot = mode == SUBSET_LEAST ? least_loaded(copy, hash) : home_slot(copy, hash);
+	__u32 slot = least ? least_loaded(copy, hash) : home_slot(copy, hash);
 
 	if (slot != SUBSET_NO_SLOT) {
 		if (select_slot(ctx, slot)) {
-			count_selected(ctx, slot, true);
+			count_selected(ctx, slot, true, is_tcp);
 			return SK_PASS;
 		}
 		tell(slot);
 	}
 	/* What moved away from a listener that died still counts for it: without this it would be the
 	 * least loaded again and again. */
-	if (mode == SUBSET_LEAST && slot != SUBSET_NO_SLOT) {
+	if (least && slot != SUBSET_NO_SLOT) {
 		slot = least_of_others(copy, hash, slot);
 		if (slot != SUBSET_NO_SLOT && select_slot(ctx, slot)) {
-			count_selected(ctx, slot, false);
+			count_selected(ctx, slot, false, is_tcp);
 			return SK_PASS;
 		}
 	}
@@ -384,8 +386,27 @@ int steer(struct sk_reuseport_md *ctx)
 	slot = select_alternative(ctx, copy, hash);
 	if (slot == SUBSET_NO_SLOT)
 		return leave_to_kernel(ctx);
-	count_selected(ctx, slot, false);
+	count_selected(ctx, slot, false, is_tcp);
 	return SK_PASS;
+}
+
+/* Three programs, since what a group has no use for takes the verifier time even where it is dead. */
+SEC("sk_reuseport/migrate")
+int steer_udp(struct sk_reuseport_md *ctx)
+{
+	return steer(ctx, false, false);
+}
+
+SEC("sk_reuseport/migrate")
+int steer_tcp(struct sk_reuseport_md *ctx)
+{
+	return steer(ctx, true, false);
+}
+
+SEC("sk_reuseport/migrate")
+int steer_least(struct sk_reuseport_md *ctx)
+{
+	return steer(ctx, true, true);
 }
 
 SEC("sk_reuseport/migrate")

@@ -12,12 +12,10 @@
 
 #include "bpf/select.h"
 #include "daemon/kernel/bpf_call.h"
-#include "steer.skel.h"
+#include "daemon/kernel/steer_code.h"
 
 namespace subset::kernel {
 namespace {
-
-using Skeleton = std::unique_ptr<steer_bpf, SkeletonDeleter<steer_bpf, steer_bpf__destroy>>;
 
 constexpr uint32_t kMaxSlots = 16384;
 
@@ -89,6 +87,14 @@ std::string versioned(const std::string& dir, const char* what, uint32_t version
   return dir + "/" + what + "-" + std::to_string(version);
 }
 
+// A program with the maps that are its own.
+struct Version {
+  Fd program;     // empty after adopt, until the first publish, and so is
+  Fd candidates;  // this one
+  Fd rows;
+  Fd control;
+};
+
 }  // namespace
 
 struct Steering::Parts {
@@ -103,6 +109,7 @@ struct Steering::Parts {
   Fd more_members;  // of a group that outgrew `members`
   Fd slot_counters;
   Fd record;
+  Fd enter;                        // of an adopted group: loaded when it is first attached
   std::vector<Fd> counts;          // the last one is counted into
   std::vector<uint32_t> counters;  // what is in slot_counters: a lookup of each is a system call
   uint32_t first_slots = 0;
@@ -110,12 +117,10 @@ struct Steering::Parts {
 
   // What belongs to the program in force.
   uint32_t version = 0;
-  Fd rows;
-  Fd control;
+  Version in_force;
   uint32_t row_capacity = 0;
   uint32_t domains = 1;
   Shape shape;
-  Skeleton skeleton;  // empty after adopt, until the first publish
 
   Result<void> make_maps(const Shape& shape);
   Result<void> name_stage();
@@ -125,16 +130,15 @@ struct Steering::Parts {
   Result<void> find_slot_maps();
   Result<void> find_program();
   Result<void> open_version();
-  Result<Skeleton> open(const Shape& wanted) const;
-  void specialise(steer_bpf& opened, const Shape& wanted) const;
-  Result<void> share_maps(steer_bpf& opened, const Shape& wanted) const;
+  Result<Version> make_version(const Shape& wanted) const;
+  Result<Fd> load(const Version& made, const Shape& wanted) const;
+  Result<void> load_enter();
   Result<void> reload(const Shape& wanted, const Table& table);
-  Result<void> pin_version(const steer_bpf& loaded, uint32_t number) const;
+  Result<void> pin_version(const Version& made, uint32_t number) const;
   void unpin_version(uint32_t number) const;
-  Result<void> fill(const steer_bpf& loaded, uint32_t copy, const Shape& shape,
+  Result<void> fill(const Version& made, uint32_t copy, const Shape& shape,
                     const Table& table) const;
   uint32_t counter_of(Slot slot) const { return slot < counters.size() ? counters[slot] : 0; }
-  int control_fd() const;
   subset_control read_control() const;
   Result<void> write_control(const subset_control& wanted) const;
   uint32_t active_copy() const { return read_control().active & 1; }
@@ -225,6 +229,8 @@ Result<std::unique_ptr<Steering>> Steering::create(const Pins& pins, const Watch
   auto made = Pins::make_dir(parts.dir);
   if (made) made = parts.make_maps(shape);
   if (made) made = parts.reload(shape, Table{});
+  // Not at the first attach: from the socket's tag to the record there should be no long way.
+  if (made) made = parts.load_enter();
   if (!made) {
     (void)Pins::remove_dir(parts.dir);
     return fail(made.error(), "make a group");
@@ -262,9 +268,9 @@ Result<void> Steering::Parts::open_version() {
   if (!found_rows) return fail(found_rows.error(), "adopt");
   auto found_control = get_pin(versioned(dir, "control", version));
   if (!found_control) return fail(found_control.error(), "adopt");
-  rows = std::move(*found_rows);
-  control = std::move(*found_control);
-  auto info = info_of(rows.get());
+  in_force.rows = std::move(*found_rows);
+  in_force.control = std::move(*found_control);
+  auto info = info_of(in_force.rows.get());
   if (!info) return fail(info.error(), "adopt");
   domains = std::max(1u, info->max_entries / 2);
   row_capacity = (info->value_size - static_cast<uint32_t>(sizeof(subset_row))) / 2;
@@ -337,68 +343,55 @@ Result<std::unique_ptr<Steering>> Steering::adopt(const Pins& pins, const Watch&
 
 // --- the program --------------------------------------------------------------------------------
 
-void Steering::Parts::specialise(steer_bpf& opened, const Shape& wanted) const {
-  auto& constants = *opened.rodata;
-  constants.group = serial;
-  constants.mode = static_cast<uint32_t>(wanted.mode);
-  constants.domains = wanted.domains;
-  constants.row_capacity = wanted.row_capacity;
-  constants.first_slots = first_slots;
-  constants.slots = slots;
-  constants.seed = seed_of(serial);
-  constants.is_tcp = wanted.protocol == Protocol::Tcp;
-  constants.refuse_vacant = wanted.refuse_vacant;
-  const size_t cpus = std::min<size_t>(wanted.domain_of_cpu.size(), SUBSET_CPUS);
-  std::copy_n(wanted.domain_of_cpu.begin(), cpus, constants.domain_of_cpu);
-  bpf_map__set_max_entries(opened.maps.rows, 2 * wanted.domains);
-  bpf_map__set_value_size(opened.maps.rows, row_bytes(wanted.row_capacity));
-  bpf_map__set_value_size(opened.maps.candidates,
-                          sizeof(subset_candidates) + slots * sizeof(subset_candidate));
-}
-
-// Maps that this group's program has no use for are not made: the verifier sees that no branch that
-// is left reaches them.
-Result<void> Steering::Parts::share_maps(steer_bpf& opened, const Shape& wanted) const {
-  const bool counts_connections = wanted.protocol == Protocol::Tcp;
-  const struct {
-    bpf_map* map;
-    int fd;
-  } shared[] = {
-      {opened.maps.stage, stage.get()},
-      {opened.maps.members, members.get()},
-      {opened.maps.more_members, more_members.get()},
-      {opened.maps.counts, counts.back().get()},
-      {opened.maps.slot_counters, counts_connections ? slot_counters.get() : -1},
-      {opened.maps.notices, watch->notices_fd()},
-      {opened.maps.open_connections, counts_connections ? watch->open_connections_fd() : -1},
-      {opened.maps.migrated_connections,
-       counts_connections ? watch->migrated_connections_fd() : -1},
-  };
-  for (const auto& [map, fd] : shared) {
-    const int done = fd >= 0 ? bpf_map__reuse_fd(map, fd) : bpf_map__set_autocreate(map, false);
-    if (auto fine = checked(done, std::string("share the map ") + bpf_map__name(map)); !fine)
-      return fine;
+Result<Fd> Steering::Parts::load(const Version& made, const Shape& wanted) const {
+  auto code = SteerCode::get();
+  if (!code) return tl::unexpected(code.error());
+  const SteerConstants of_group{
+      .group = serial, .seed = seed_of(serial), .first_slots = first_slots, .slots = slots};
+  auto constants = SteerCode::make_constants(of_group, wanted);
+  if (!constants) return constants;
+  SteerMaps maps{.stage = stage.get(),
+                 .members = members.get(),
+                 .more_members = more_members.get(),
+                 .counts = counts.back().get(),
+                 .rows = made.rows.get(),
+                 .candidates = made.candidates.get(),
+                 .notices = watch->notices_fd(),
+                 .constants = constants->get(),
+                 .constants_have_cpus = !wanted.domain_of_cpu.empty(),
+                 .control = made.control.get()};
+  if (wanted.protocol == Protocol::Tcp) {
+    maps.slot_counters = slot_counters.get();
+    maps.open_connections = watch->open_connections_fd();
+    maps.migrated_connections = watch->migrated_connections_fd();
   }
-  return {};
+  return (*code)->load_steer(maps, wanted);
 }
 
-Result<Skeleton> Steering::Parts::open(const Shape& wanted) const {
-  Skeleton opened(steer_bpf__open());
-  if (!opened) return fail_errno("open the steering program");
-  specialise(*opened, wanted);
-  if (auto shared = share_maps(*opened, wanted); !shared) return fail(shared.error(), "steering");
-  // A map that can be mapped into memory takes two pages for a few bytes: with these, a small group
-  // would take twice the memory.
-  for (bpf_map* map : {opened->maps.rodata, opened->maps.bss})
-    bpf_map__set_map_flags(map, bpf_map__map_flags(map) & ~uint32_t{BPF_F_MMAPABLE});
-  if (auto loaded = checked(steer_bpf__load(opened.get()), "load the steering program"); !loaded)
-    return fail(loaded.error(), "steering");
-  return opened;
+Result<Version> Steering::Parts::make_version(const Shape& wanted) const {
+  Version made;
+  const uint32_t candidates_bytes = sizeof(subset_candidates) + slots * sizeof(subset_candidate);
+  const struct {
+    const char* name;
+    uint32_t bytes;
+    uint32_t entries;
+    Fd* fd;
+  } maps[] = {{"rows", row_bytes(wanted.row_capacity), 2 * wanted.domains, &made.rows},
+              {"candidates", candidates_bytes, 2, &made.candidates},
+              {"control", sizeof(subset_control), 1, &made.control}};
+  for (const auto& [name, bytes, entries, fd] : maps) {
+    auto map = make_map(BPF_MAP_TYPE_ARRAY, name, bytes, entries);
+    if (!map) return tl::unexpected(map.error());
+    *fd = std::move(*map);
+  }
+  auto program = load(made, wanted);
+  if (!program) return tl::unexpected(program.error());
+  made.program = std::move(*program);
+  return made;
 }
 
-Result<void> Steering::Parts::fill(const steer_bpf& loaded, uint32_t copy, const Shape& wanted,
+Result<void> Steering::Parts::fill(const Version& made, uint32_t copy, const Shape& wanted,
                                    const Table& table) const {
-  const int rows_fd = bpf_map__fd(loaded.maps.rows);
   std::vector<uint64_t> buffer(row_bytes(wanted.row_capacity) / 8);
   for (uint32_t domain = 0; domain < wanted.domains; domain++) {
     auto* row = reinterpret_cast<subset_row*>(buffer.data());
@@ -411,7 +404,9 @@ Result<void> Steering::Parts::fill(const steer_bpf& loaded, uint32_t copy, const
       row->slot[0] = SUBSET_NO_SLOT;
     }
     const uint32_t index = copy * wanted.domains + domain;
-    if (auto set = checked(bpf_map_update_elem(rows_fd, &index, row, BPF_ANY), "write a row"); !set)
+    if (auto set =
+            checked(bpf_map_update_elem(made.rows.get(), &index, row, BPF_ANY), "write a row");
+        !set)
       return set;
   }
   buffer.assign((sizeof(subset_candidates) + slots * sizeof(subset_candidate)) / 8, 0);
@@ -425,15 +420,15 @@ Result<void> Steering::Parts::fill(const steer_bpf& loaded, uint32_t copy, const
                       .counter = static_cast<uint16_t>(counter_of(candidate.slot)),
                       .slot = candidate.slot};
   }
-  return checked(bpf_map_update_elem(bpf_map__fd(loaded.maps.candidates), &copy, all, BPF_ANY),
+  return checked(bpf_map_update_elem(made.candidates.get(), &copy, all, BPF_ANY),
                  "write the candidates");
 }
 
-Result<void> Steering::Parts::pin_version(const steer_bpf& loaded, uint32_t number) const {
+Result<void> Steering::Parts::pin_version(const Version& made, uint32_t number) const {
   const std::pair<const char*, int> pinned[] = {
-      {"rows", bpf_map__fd(loaded.maps.rows)},
-      {"control", bpf_map__fd(loaded.maps.bss)},
-      {"steer", bpf_program__fd(loaded.progs.steer)},
+      {"rows", made.rows.get()},
+      {"control", made.control.get()},
+      {"steer", made.program.get()},
   };
   for (const auto& [what, fd] : pinned) {
     if (auto done = pin(fd, versioned(dir, what, number)); !done) return done;
@@ -453,17 +448,17 @@ Result<void> Steering::Parts::reload(const Shape& wanted, const Table& table) {
   if (wanted.slots > slots) {
     if (auto grown = grow(wanted); !grown) return grown;
   }
-  auto opened = open(wanted);
-  if (!opened) return fail(opened.error(), "specialise");
-  if (auto filled = fill(**opened, 0, wanted, table); !filled) return filled;
+  auto made = make_version(wanted);
+  if (!made) return fail(made.error(), "specialise");
+  if (auto filled = fill(*made, 0, wanted, table); !filled) return filled;
   const uint32_t next = version + 1;
   unpin_version(next);
-  if (auto pinned = pin_version(**opened, next); !pinned) {
+  if (auto pinned = pin_version(*made, next); !pinned) {
     unpin_version(next);
     return pinned;
   }
   const uint32_t zero = 0;
-  const int program = bpf_program__fd((*opened)->progs.steer);
+  const int program = made->program.get();
   if (auto set = checked(bpf_map_update_elem(stage.get(), &zero, &program, BPF_ANY),
                          "publish the program");
       !set) {
@@ -472,9 +467,7 @@ Result<void> Steering::Parts::reload(const Shape& wanted, const Table& table) {
   }
   if (version != 0) unpin_version(version);
   version = next;
-  skeleton = std::move(*opened);
-  rows.reset();
-  control.reset();
+  in_force = std::move(*made);
   shape = wanted;
   shape.slots = slots;
   row_capacity = wanted.row_capacity;
@@ -486,21 +479,17 @@ Result<void> Steering::Parts::reload(const Shape& wanted, const Table& table) {
 
 Steering::~Steering() = default;
 
-int Steering::Parts::control_fd() const {
-  return skeleton ? bpf_map__fd(skeleton->maps.bss) : control.get();
-}
-
 subset_control Steering::Parts::read_control() const {
   const uint32_t zero = 0;
   subset_control found{};
-  bpf_map_lookup_elem(control_fd(), &zero, &found);
+  bpf_map_lookup_elem(in_force.control.get(), &zero, &found);
   return found;
 }
 
 // A packet that meets an empty slot meanwhile may set `told` for nothing: then it tells once more.
 Result<void> Steering::Parts::write_control(const subset_control& wanted) const {
   const uint32_t zero = 0;
-  return checked(bpf_map_update_elem(control_fd(), &zero, &wanted, BPF_ANY),
+  return checked(bpf_map_update_elem(in_force.control.get(), &zero, &wanted, BPF_ANY),
                  "write the control block");
 }
 
@@ -509,9 +498,19 @@ std::pair<int, uint32_t> Steering::Parts::place(Slot slot) const {
   return {more_members.get(), slot - first_slots};
 }
 
+Result<void> Steering::Parts::load_enter() {
+  if (enter) return {};
+  auto code = SteerCode::get();
+  if (!code) return tl::unexpected(code.error());
+  auto loaded = (*code)->load_enter(stage.get());
+  if (!loaded) return tl::unexpected(loaded.error());
+  enter = std::move(*loaded);
+  return {};
+}
+
 Result<void> Steering::attach(int socket) {
-  if (!parts_->skeleton) return fail(EAGAIN, "the group's program could not be loaded yet");
-  const int program = bpf_program__fd(parts_->skeleton->progs.enter);
+  if (auto loaded = parts_->load_enter(); !loaded) return loaded;
+  const int program = parts_->enter.get();
   if (setsockopt(socket, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &program, sizeof program) != 0)
     return fail_errno("attach the steering program to the socket");
   return {};
@@ -558,17 +557,17 @@ Result<void> Steering::publish(const Shape& shape, const Table& table) {
   Parts& parts = *parts_;
   Shape wanted = shape;
   wanted.slots = std::max(shape.slots, parts.slots);  // room that is there is no reason to reload
-  if (!parts.skeleton || wanted != parts.shape) return parts.reload(wanted, table);
+  if (!parts.in_force.program || wanted != parts.shape) return parts.reload(wanted, table);
   subset_control control = parts.read_control();
   const uint32_t idle = 1 - (control.active & 1);
-  if (auto filled = parts.fill(*parts.skeleton, idle, wanted, table); !filled) return filled;
+  if (auto filled = parts.fill(parts.in_force, idle, wanted, table); !filled) return filled;
   control.active = idle;
   return parts.write_control(control);
 }
 
 std::vector<std::vector<Slot>> Steering::rows() const {
   const Parts& parts = *parts_;
-  const int fd = parts.skeleton ? bpf_map__fd(parts.skeleton->maps.rows) : parts.rows.get();
+  const int fd = parts.in_force.rows.get();
   const uint32_t copy = parts.active_copy();
   std::vector<uint64_t> buffer(row_bytes(parts.row_capacity) / 8 + 1);
   std::vector<std::vector<Slot>> rows(parts.domains);
@@ -649,7 +648,7 @@ Result<Record> Steering::read_record() const {
 // a daemon which finds half of it would take for more.
 Result<size_t> Steering::keep_pins() const {
   const Parts& parts = *parts_;
-  if (!parts.skeleton) return 0;  // as it was found: it was complete, and will be replaced
+  if (!parts.in_force.program) return 0;  // as it was found: it was complete, and will be replaced
   const std::string latest = "-" + std::to_string(parts.counts.size() - 1);
   std::vector<std::pair<std::string, int>> pinned{{"members", parts.members.get()},
                                                   {"stage", parts.stage.get()}};
@@ -657,9 +656,9 @@ Result<size_t> Steering::keep_pins() const {
   for (size_t i = 0; i < parts.counts.size(); i++)
     pinned.emplace_back("counts-" + std::to_string(i), parts.counts[i].get());
   const std::string version = "-" + std::to_string(parts.version);
-  pinned.emplace_back("rows" + version, bpf_map__fd(parts.skeleton->maps.rows));
-  pinned.emplace_back("control" + version, bpf_map__fd(parts.skeleton->maps.bss));
-  pinned.emplace_back("steer" + version, bpf_program__fd(parts.skeleton->progs.steer));
+  pinned.emplace_back("rows" + version, parts.in_force.rows.get());
+  pinned.emplace_back("control" + version, parts.in_force.control.get());
+  pinned.emplace_back("steer" + version, parts.in_force.program.get());
   pinned.emplace_back("slot_counters" + latest, parts.slot_counters.get());
   pinned.emplace_back("record" + latest, parts.record.get());
   if (auto made = Pins::make_dir(parts.dir); !made) return tl::unexpected(made.error());
