@@ -80,7 +80,7 @@ struct subset_candidate {
 };
 
 /* All members that may be selected: what least mode compares, and where a flow goes whose member has
- * just died. After the last one some stand there once more, up to a multiple of SUBSET_STEP. */
+ * just died. Behind the last one they stand there once more, in turn, SUBSET_TRIES of them. */
 struct subset_candidates {
 	__u32 count;
 	__u32 padding;

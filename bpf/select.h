@@ -46,17 +46,6 @@ static inline __u32 subset_row_index(__u32 copy, __u32 domains, __u32 domain)
 /* Keeps the compiler from turning masks back into branches. */
 #define subset_opaque(variable) __asm__ volatile("" : "+r"(variable))
 
-/* start + step, wrapped around at n; step < n <= 2^30. Without a branch: in the verifier's eyes each
- * turn of a loop has one path then, and a program loads in a tenth of the time. */
-static inline __u32 subset_wrap(__u32 start, __u32 step, __u32 n)
-{
-	__u32 at = start + step;
-	__u32 below = (__u32)((__s32)(at - n) >> 31); /* all ones if at < n */
-
-	subset_opaque(below);
-	return at - (n & ~below);
-}
-
 /* What one open connection counts for on a member of this weight (1 to 1000). A multiple of
  * SUBSET_SCAN, so that a place fits below. */
 static inline __u32 subset_cost(__u32 weight)
@@ -75,7 +64,8 @@ static inline __u64 subset_burden(__u64 open, __u32 cost, __u32 place)
 	return open * cost + place;
 }
 
-/* The smaller of two burdens. Without a branch, as above. */
+/* The smaller of two burdens. Without a branch: in the verifier's eyes each turn of a loop has one path
+ * then, and a program loads in a tenth of the time. */
 static inline __u64 subset_min(__u64 a, __u64 b)
 {
 	__u64 less = (__u64)((__s64)(a - b) >> 63); /* all ones if a < b */

@@ -257,24 +257,23 @@ static __always_inline bool select_slot(struct sk_reuseport_md *ctx, __u32 slot)
 	return !bpf_sk_select_reuseport(ctx, &more_members, &slot, 0);
 }
 
-/* Any living member: the one that the table names has gone, and the daemon does not know yet. Where
- * there are few they are tried more than once, and a mask keeps to the bounds: each branch here would be
- * followed sixteen times by the verifier, whose work is most of what a new group takes. */
+/* Any living member: the one that the table names has gone, and the daemon does not know yet. What is
+ * in this loop the verifier does sixteen times, and its work is most of what a new group takes: so there
+ * is no end of the list to look for, nor to wrap around at. */
 static __always_inline __u32 select_alternative(struct sk_reuseport_md *ctx, __u32 copy, __u32 hash)
 {
 	struct subset_candidates *all = bpf_map_lookup_elem(&candidates, &copy);
-	__u32 count, at;
+	const struct subset_candidate *tried;
 
 	if (!all || !all->count)
 		return SUBSET_NO_SLOT;
-	count = all->count;
-	at = subset_scale(subset_mix(hash), count);
+	/* Fewer than slots, whose number is a power of two: the mask is for the verifier. */
+	tried = &all->member[subset_scale(subset_mix(hash), all->count) & (slots - 1)];
 	for (__u32 i = 0; i < SUBSET_TRIES; i++) {
-		__u32 slot = all->member[at & (slots - 1)].slot; /* a power of two */
+		__u32 slot = tried[i].slot;
 
 		if (select_slot(ctx, slot))
 			return slot;
-		at = subset_wrap(at, 1, count);
 	}
 	return SUBSET_NO_SLOT;
 }

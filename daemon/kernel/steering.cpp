@@ -40,6 +40,10 @@ uint32_t row_bytes(uint32_t capacity) {
 uint32_t counts_bytes(uint32_t slots) {
   return static_cast<uint32_t>(sizeof(subset_cpu_count) + slots * sizeof(subset_slot_count));
 }
+uint32_t candidates_bytes(uint32_t slots) {
+  return static_cast<uint32_t>(sizeof(subset_candidates) +
+                               (slots + SUBSET_TRIES) * sizeof(subset_candidate));
+}
 uint32_t record_bytes(uint32_t slots) {
   return static_cast<uint32_t>(sizeof(RecordHead) + slots * sizeof(RecordSeat));
 }
@@ -370,14 +374,13 @@ Result<Fd> Steering::Parts::load(const Version& made, const Shape& wanted) const
 
 Result<Version> Steering::Parts::make_version(const Shape& wanted) const {
   Version made;
-  const uint32_t candidates_bytes = sizeof(subset_candidates) + slots * sizeof(subset_candidate);
   const struct {
     const char* name;
     uint32_t bytes;
     uint32_t entries;
     Fd* fd;
   } maps[] = {{"rows", row_bytes(wanted.row_capacity), 2 * wanted.domains, &made.rows},
-              {"candidates", candidates_bytes, 2, &made.candidates},
+              {"candidates", candidates_bytes(slots), 2, &made.candidates},
               {"control", sizeof(subset_control), 1, &made.control}};
   for (const auto& [name, bytes, entries, fd] : maps) {
     auto map = make_map(BPF_MAP_TYPE_ARRAY, name, bytes, entries);
@@ -409,11 +412,10 @@ Result<void> Steering::Parts::fill(const Version& made, uint32_t copy, const Sha
         !set)
       return set;
   }
-  buffer.assign((sizeof(subset_candidates) + slots * sizeof(subset_candidate)) / 8, 0);
+  buffer.assign(candidates_bytes(slots) / 8, 0);
   auto* all = reinterpret_cast<subset_candidates*>(buffer.data());
   all->count = static_cast<uint32_t>(std::min<size_t>(table.candidates.size(), slots));
-  // Capacities are multiples of a step.
-  const uint32_t listed = (all->count + SUBSET_STEP - 1) / SUBSET_STEP * SUBSET_STEP;
+  const uint32_t listed = all->count == 0 ? 0 : all->count + SUBSET_TRIES;
   for (uint32_t i = 0; i < listed; i++) {
     const Candidate& candidate = table.candidates[i % all->count];
     all->member[i] = {.cost = subset_cost(candidate.weight),

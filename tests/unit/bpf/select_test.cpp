@@ -112,26 +112,6 @@ TEST_CASE("the hash of an address depends on each of its words, their order, and
   CHECK(subset_hash_words(turned.data(), 4, 7) != hash);
 }
 
-TEST_CASE("wrap is addition modulo n") {
-  for (int i = 0; i < kTries; i++) {
-    const uint32_t n = 1 + draw(1 << 30);
-    const uint32_t start = draw(n);
-    const uint32_t step = draw(n);
-    REQUIRE(subset_wrap(start, step, n) == (uint64_t{start} + step) % n);
-  }
-}
-
-TEST_CASE("a walk with wrap meets each of n once, wherever it starts") {
-  for (uint32_t n : {1u, 2u, 5u, 64u}) {
-    for (uint32_t start = 0; start < n; start++) {
-      std::set<uint32_t> met;
-      for (uint32_t step = 0; step < n; step++) met.insert(subset_wrap(start, step, n));
-      CHECK(met.size() == n);
-      CHECK(*met.rbegin() == n - 1);
-    }
-  }
-}
-
 // Exactly where weights are equal, or counts are small; otherwise to what a cost is rounded by.
 TEST_CASE("a burden is open connections for a weight") {
   for (int i = 0; i < kTries; i++) {
