@@ -26,7 +26,6 @@
 #include "tests/system/harness/dns_load.h"
 #include "tests/system/harness/hobble.h"
 #include "tests/system/harness/http_load.h"
-#include "tests/system/harness/length.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/process.h"
 #include "tests/system/harness/real_servers.h"
@@ -36,11 +35,7 @@ namespace subset::test {
 namespace {
 
 constexpr uint32_t kInstances = 4;
-
-// Of four instances each; a roll takes half a second to two.
-int rolls() {
-  return long_run() ? 50 : 13;
-}
+constexpr int kRolls = 50;
 
 bool all_active(const DaemonProcess& daemon, const char* group) {
   return eventually([&] {
@@ -131,12 +126,12 @@ TEST_SUITE("system") {
     {
       Hobble hobble_dns(dns.pid());
       Hobble hobble_http(http.pid());
-      std::thread other([&] { roll(http, rolls()); });
-      roll(dns, rolls());
+      std::thread other([&] { roll(http, kRolls); });
+      roll(dns, kRolls);
       other.join();
-      CHECK(hobble_dns.stops() >= static_cast<uint32_t>(rolls()));
-      CHECK(hobble_http.stops() >= static_cast<uint32_t>(rolls()));
-      MESSAGE(rolls(), " rolling restarts of ", kInstances, " dnsmasq and as many nginx; stopped ",
+      CHECK(hobble_dns.stops() >= static_cast<uint32_t>(kRolls));
+      CHECK(hobble_http.stops() >= static_cast<uint32_t>(kRolls));
+      MESSAGE(kRolls, " rolling restarts of ", kInstances, " dnsmasq and as many nginx; stopped ",
               hobble_dns.stops(), " and ", hobble_http.stops(), " times for 20 ms");
     }
     const DnsLoad::Outcome dns_outcome = questions.stop();
