@@ -15,7 +15,7 @@ KINDS = {
     "quick": (5, 0.5, 6, 1200),
     "smoke": (1, 0.1, 1, 300),
 }
-SCENARIOS = ("udp", "tcp", "paper", "selection", "balance", "loss", "control")
+SCENARIOS = ("udp", "tcp", "paper", "wakeups", "selection", "balance", "loss", "control", "sampling")
 
 
 def parse(arguments):

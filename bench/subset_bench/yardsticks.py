@@ -128,6 +128,10 @@ YARDSTICKS = [
        lambda r, percent=percent: r.ratio("memcached-4-load", f"dup-{percent}", f"unsteered-{percent}",
                                           "per_cpu_second"), at_least(1.2, "{:.2f} ×"))
       for percent in (20, 40)),
+    *((f"the same, {clients} client{'s' if clients > 1 else ''} at a time", "≥ 1.2 × unsteered",
+       lambda r, clients=clients: r.ratio("memcached-4-clients", f"dup-{clients}", f"unsteered-{clients}",
+                                          "per_cpu_second"), at_least(1.2, "{:.2f} ×"))
+      for clients in (1, 4, 32)),
     ("flows moved without need when a member leaves", "0",
      lambda r: r.worst("moves", "ours", "leave_needless"), at_most(0, "{:.2%}")),
     ("flows moved without need when it returns", "0",

@@ -20,11 +20,16 @@ MEMCACHED_COLUMNS = [
 ]
 
 
+def start_memcached(lab, system, threads, spread):
+    """Its process, and a function that is true when it serves."""
+    env = lab.share(0, 1, spread="dup", match=f"udp:{system.port}") if spread else None
+    process = servers.memcached(lab, system.name, system.port, threads, env)
+    return process, lambda: servers.bound_udp(system.port)
+
+
 def memcached_system(lab, name, label, threads, spread):
     def start(lab, system):
-        env = lab.share(0, 1, spread="dup", match=f"udp:{system.port}") if spread else None
-        servers.memcached(lab, system.name, system.port, threads, env)
-        return lambda: servers.bound_udp(system.port)
+        return start_memcached(lab, system, threads, spread)[1]
     return System(name, label, start, port=lab.port(), steered=spread)
 
 
