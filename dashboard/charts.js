@@ -5,7 +5,7 @@
 /* global Chart */
 import { themeColour } from "./colours.js";
 import { byId, setText } from "./dom.js";
-import { HISTORY_SECONDS, memberKey, memberName, queueText, rateText } from "./model.js";
+import { bytesStep, HISTORY_SECONDS, memberKey, memberName, queueText, rateText } from "./model.js";
 import { memberColour } from "./members.js";
 
 const LINES = 10;
@@ -47,9 +47,11 @@ const lastOf = (points) => points.at(-1)?.y ?? null;
 class History {
   // `what`: "rate" or "queue"; `format(group, number)`.
   // `least(group)`: the axis goes up to this at least, lest noise around nothing looks like much.
-  constructor(what, format, words, least) {
+  // `step(group, most)`: between two of its lines; undefined: as Chart.js will have it.
+  constructor(what, format, words, least, step = () => undefined) {
     this.what = what;
     this.least = least;
+    this.step = step;
     this.format = format;
     this.words = words;
     this.group = null;
@@ -90,7 +92,7 @@ class History {
         y: {
           beginAtZero: true,
           grid: { drawBorder: false },
-          ticks: ticks((y) => this.format(this.group, y)),
+          ticks: ticks((y) => this.format(this.group, y).replace(".0 ", " ")),
         },
       },
     };
@@ -123,14 +125,16 @@ class History {
     options.scales.x.ticks.stepSize = options.scales.x.min < -300 ? 120 : 60;
     options.scales.x.ticks.color = options.scales.y.ticks.color = themeColour("--soft");
     options.scales.y.grid.color = themeColour("--line");
+    const most = lines.flatMap((line) => line.data).reduce((top, { y }) => Math.max(top, y ?? 0), this.least(group));
     options.scales.y.suggestedMax = this.least(group);
+    options.scales.y.ticks.stepSize = this.step(group, most);
     options.plugins.legend.display = group.members.length > LINES;
     options.plugins.legend.labels.color = themeColour("--soft");
     this.chart.data.datasets = lines;
     this.chart.update("none");
     const values = lines.map((line) => lastOf(line.data)).filter((value) => value !== null);
-    const most = values.length > 0 ? this.format(group, Math.max(...values)) : "–";
-    setText(byId(`${this.what}-caption`), this.words(group, most));
+    const latest = values.length > 0 ? `; now ${this.format(group, Math.max(...values))} at most` : "";
+    setText(byId(`${this.what}-caption`), this.words(group) + latest);
   }
 }
 
@@ -139,15 +143,15 @@ export class Charts {
     this.rate = new History(
       "rate",
       (_, value) => rateText(value),
-      (_, most) => `Rate of each member, a second; now ${most} at most`,
+      () => "Rate of each member, a second",
       () => 10,
     );
     this.queue = new History(
       "queue",
       (group, value) => queueText(group ?? {}, Math.round(value)),
-      (group, most) =>
-        `${group.protocol === "tcp" ? "Connections" : "Bytes"} in each queue; now ${most} at most`,
+      (group) => `${group.protocol === "tcp" ? "Connections" : "Bytes"} in each queue`,
       (group) => (group.protocol === "tcp" ? 8 : 8192),
+      (group, most) => (group.protocol === "tcp" ? undefined : bytesStep(most)),
     );
   }
   show(group, history, now) {

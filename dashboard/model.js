@@ -354,6 +354,10 @@ export function bytesText(bytes) {
   return `${unit === 0 || value >= 100 ? value.toFixed(0) : value.toFixed(1)} ${units[unit]}`;
 }
 
+// Between two lines of an axis that goes up to `most` bytes: bytes are counted in powers of two, and
+// a line at 97.7 KiB would be read by nobody.
+export const bytesStep = (most) => 2 ** Math.max(0, Math.ceil(Math.log2(most / 5)));
+
 export const queueText = (group, amount) =>
   group.protocol === "tcp" ? grouped.format(amount) : bytesText(amount);
 

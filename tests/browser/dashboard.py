@@ -179,8 +179,11 @@ def check_looks(page):
 
 
 def check_daemon_death(page, daemon):
+    page.browser.run("scrollTo(0, document.body.scrollHeight)")
     os.kill(daemon, signal.SIGKILL)
     page.shows("#gone", "does not answer", 2 * REACTION)
+    check(page.browser.run("const box = document.getElementById('gone').getBoundingClientRect();"
+                           "return scrollY > 0 && box.top >= 0 && box.bottom <= innerHeight"), "in sight")
     page.shows("#connection", "daemon gone")
     check("0/4" in page.row(0), "what was known last stays")
     page.picture("gone", whole=False)

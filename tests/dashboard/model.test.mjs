@@ -5,6 +5,7 @@ import { test } from "node:test";
 
 import {
   ageText,
+  bytesStep,
   bytesText,
   columnsFor,
   flowsOf,
@@ -181,6 +182,7 @@ test("columns are a multiple of the total, and full lines where that costs littl
 test("text", () => {
   assert.deepEqual([null, 0, 0.25, 12, 9999, 12345, 234567, 5e6].map(rateText), ["–", "0", "0.3", "12", "9,999", "12.3k", "235k", "5.00M"]);
   assert.deepEqual([0, 1023, 2048, 212992, 16 << 20].map(bytesText), ["0 B", "1023 B", "2.0 KiB", "208 KiB", "16.0 MiB"]);
+  assert.deepEqual([8192, 100000, 1].map(bytesStep), [2048, 32768, 1]);
   const at = Date.parse("2026-01-01T00:00:00Z") / 1000;
   assert.equal(ageText("2026-01-01T00:00:00Z", at + 7200), "2 h");
   assert.equal(ageText("?", at), "–");

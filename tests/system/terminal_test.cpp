@@ -158,6 +158,23 @@ TEST_SUITE("system") {
     check_given_back(terminal);
   }
 
+  TEST_CASE("status has colours on a terminal alone, and none that the user refused") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    auto servers = start_instances(machine, daemon, 3, kAddress);
+    const std::string status = built("ctl/subset").string() + " status --socket " + daemon.socket();
+    const auto colours = [&](const std::vector<std::string>& argv, const Environment& environment) {
+      const Finished shown = run(machine, {.argv = argv, .environment = environment});
+      CHECK(shown.status == 0);
+      CHECK(contains(shown.out, kGroup));
+      return contains(shown.out, "\x1b[");
+    };
+    const std::vector<std::string> on_a_terminal{"script", "-qec", status, "/dev/null"};
+    CHECK(colours(on_a_terminal, {{"TERM", "xterm"}}));
+    CHECK_FALSE(colours(on_a_terminal, {{"TERM", "xterm"}, {"NO_COLOR", "1"}}));
+    CHECK_FALSE(colours({"sh", "-c", status}, {{"TERM", "xterm"}}));
+  }
+
   TEST_CASE("top without a terminal, or without a daemon, says what to do") {
     Machine machine;
     DaemonProcess daemon(machine);
