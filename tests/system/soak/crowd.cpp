@@ -27,6 +27,7 @@ std::vector<Deed> Crowd::deeds() {
 }
 
 void Crowd::go_home() {
+  join();
   while (servers_.size() < kAtHome) join();
   while (servers_.size() > kAtHome) leave();
 }

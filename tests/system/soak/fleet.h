@@ -34,7 +34,8 @@ class Fleet {
 
   // All that can happen, each as often as it is to.
   virtual std::vector<Deed> deeds() = 0;
-  // As many instances as it began with: so that two measurements compare.
+  // As many instances as it began with, and one at least that this daemon has seen join, for which
+  // it loads programs: so that two measurements compare.
   virtual void go_home() = 0;
   // After another daemon has come.
   virtual void see_new_daemon() {}

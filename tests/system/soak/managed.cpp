@@ -34,7 +34,10 @@ std::vector<Deed> Managed::deeds() {
 }
 
 void Managed::go_home() {
-  if (total_ != kAtHome) resize(kAtHome);
+  if (total_ != kAtHome)
+    resize(kAtHome);
+  else
+    restart_all();
 }
 
 void Managed::restart_all() {
