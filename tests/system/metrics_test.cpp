@@ -216,10 +216,11 @@ TEST_SUITE("system") {
     CHECK(flows.exchange(20));  // steering goes on
     daemon.start();
     const auto after = scrape(Address(kHttp));
-    for (const auto& [sample, value] : before) {
+    for (const auto& each : before) {
+      const auto& [sample, value] = each;
       const bool of_group = sample.find("group=") != std::string::npos;
       if (!of_group || sample.find("_total{") == std::string::npos) continue;
-      CAPTURE(sample);
+      CAPTURE(each.first);
       REQUIRE(after.count(sample) == 1);
       CHECK(after.at(sample) >= value);
     }
