@@ -40,18 +40,23 @@ deb $debian_mirror $debian_release-updates main
 END
 }
 
-# Runs inside the new mount and process namespaces.
+# Runs inside the new mount and process namespaces. The folder becomes a mount and the root of them, as that of a
+# machine is: in a mere chroot nobody could change how mounts propagate, which each test does first.
 enter_root() {
   local dir=$1
   shift
   mount --make-rprivate /
+  mount --bind "$dir" "$dir"
   mount -t proc proc "$dir/proc"
   mount -t sysfs sysfs "$dir/sys"
   mount --rbind /dev "$dir/dev"
   mount -t tmpfs -o mode=755 tmpfs "$dir/run"
   mount -t bpf bpf "$dir/sys/fs/bpf"
   mount -t cgroup2 cgroup2 "$dir/sys/fs/cgroup"
-  exec chroot "$dir" /usr/bin/env -i HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 USER=root SHELL=/bin/bash \
+  cd "$dir" || exit
+  pivot_root . .
+  umount -l .
+  exec /usr/bin/env -i HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 USER=root SHELL=/bin/bash \
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 export -f enter_root
