@@ -41,8 +41,8 @@ Result<Skeleton> load_by_libbpf() {
   constants.slots = kSlots;
   const auto& maps = opened->maps;
   bpf_map__set_value_size(maps.rows, sizeof(subset_row) + kBuckets * sizeof(uint16_t));
-  bpf_map__set_value_size(maps.candidates,
-                          sizeof(subset_candidates) + (kSlots + SUBSET_TRIES) * sizeof(subset_candidate));
+  bpf_map__set_value_size(maps.candidates, sizeof(subset_candidates) +
+                                               (kSlots + SUBSET_TRIES) * sizeof(subset_candidate));
   bpf_map__set_value_size(maps.counts,
                           sizeof(subset_cpu_count) + kSlots * sizeof(subset_slot_count));
   if (auto loaded = checked(steer_bpf__load(opened.get()), "load the steering program"); !loaded)
