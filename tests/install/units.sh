@@ -170,7 +170,7 @@ main() {
   unshare --mount --pid --fork --kill-child --cgroup --net --uts --ipc bash "$0" --machine "$build" \
     >"$shared/boot" 2>&1 &
   machine=$!
-  trap 'kill -KILL $machine 2>/dev/null; wait $machine 2>/dev/null || true; rm -rf --one-file-system "$shared"' EXIT
+  trap 'kill -KILL $machine 2>/dev/null || true; wait $machine 2>/dev/null || true; rm -rf --one-file-system "$shared"' EXIT
   trap 'exit 130' INT TERM
   until [[ -s $shared/result ]] || ((SECONDS >= end)) || ! kill -0 $machine 2>/dev/null; do sleep 0.1; done
   cat "$shared/said"
