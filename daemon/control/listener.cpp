@@ -22,7 +22,7 @@ namespace subset::control {
 namespace {
 
 constexpr int kBacklog = 4096;                 // what is asked while the daemon restarts waits here
-constexpr std::chrono::seconds kAfterlife(1);  // of a dead daemon's listener, at most
+constexpr std::chrono::seconds kAfterlife(3);  // of a dead daemon's listener, on a busy machine
 
 bool same_file(const struct stat& one, const struct stat& other) {
   return one.st_dev == other.st_dev && one.st_ino == other.st_ino;

@@ -23,7 +23,7 @@ class Sampler {
 
   static constexpr auto kOldest = std::chrono::seconds(1);
   // Something has changed: then this is old. More often, changes would make storms dear.
-  static constexpr auto kOldestAfterChange = std::chrono::milliseconds(200);
+  static constexpr auto kOldestAfterChange = std::chrono::milliseconds(500);
   // Rates are over this time at least: over less they would be noise.
   static constexpr auto kRateSpan = std::chrono::milliseconds(500);
   // And over this at most: after a longer pause the next snapshot has none, and the one after has.
