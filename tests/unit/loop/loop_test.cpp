@@ -190,10 +190,13 @@ TEST_CASE("a period repeats until its handle goes, in its own handler too") {
   auto loop = make_loop();
   int calls = 0;
   Loop::Handle timer;
+  Loop::Handle end;
   timer = loop->every(1ms, [&] {
-    if (++calls == 5) timer.reset();
+    if (++calls != 5) return;
+    end = loop->after(20ms, [&] { loop->stop(); });  // time enough for a sixth call
+    timer.reset();
   });
-  run_for(*loop, 40ms);
+  run(*loop);
   CHECK(calls == 5);
 }
 
