@@ -107,7 +107,7 @@ TEST_SUITE("system") {
                 .groups = dns_groups(4),
                 .client = kDig,
                 .reload = SIGHUP,
-                .timing = "automatic interface scanning terminated",
+                .timing = {"automatic interface scanning terminated"},
                 .ready = "all zones loaded"});
   }
 }

@@ -33,9 +33,9 @@ struct Trial {
   std::string client;
   // Where answers go that the client does not get: a file of each process' directory.
   std::string written_to = {};
-  int reload = 0;           // the signal that makes it read its configuration again
-  std::string timing = {};  // in lines of its log that come or do not, as it happens
-  std::string ready = {};   // what it says when it can answer, where it is bound before that
+  int reload = 0;                        // the signal that makes it read its configuration again
+  std::vector<std::string> timing = {};  // in lines of its log that come or do not, as it happens
+  std::string ready = {};  // what it says when it can answer, where it is bound before that
 };
 
 // Checks all of it, and puts a line into the table.
