@@ -13,6 +13,7 @@
 
 #include "bpf/layout.h"
 #include "daemon/kernel/bpf_call.h"
+#include "daemon/kernel/map_sizes.h"
 #include "steer.skel.h"
 
 namespace subset::kernel {
@@ -40,11 +41,9 @@ Result<Skeleton> load_by_libbpf() {
   constants.first_slots = kSlots;
   constants.slots = kSlots;
   const auto& maps = opened->maps;
-  bpf_map__set_value_size(maps.rows, sizeof(subset_row) + kBuckets * sizeof(uint16_t));
-  bpf_map__set_value_size(maps.candidates, sizeof(subset_candidates) +
-                                               (kSlots + SUBSET_TRIES) * sizeof(subset_candidate));
-  bpf_map__set_value_size(maps.counts,
-                          sizeof(subset_cpu_count) + kSlots * sizeof(subset_slot_count));
+  bpf_map__set_value_size(maps.rows, row_bytes(kBuckets));
+  bpf_map__set_value_size(maps.candidates, candidates_bytes(kSlots));
+  bpf_map__set_value_size(maps.counts, counts_bytes(kSlots));
   if (auto loaded = checked(steer_bpf__load(opened.get()), "load the steering program"); !loaded)
     return fail(loaded.error(), "steering");
   return opened;
@@ -145,44 +144,46 @@ Result<Fd> SteerCode::make_constants(const SteerConstants& constants, const Shap
 // A map that the group has no use for is named by branches alone that the verifier finds to be
 // dead; still there has to be a map, and any will do. So the instructions are the same for all
 // groups, and with them the program's tag.
-Result<Fd> SteerCode::load(const Program& program, const char* name, const SteerMaps& maps) {
+Result<Fd> SteerCode::load(const Program& program, const char* name, const SteerMaps& maps,
+                           bool of_domains) {
   std::vector<bpf_insn> own = program.instructions;
   for (const auto& [at, map] : program.references) {
     own[at].imm = maps.*map >= 0 ? maps.*map : maps.control;
     const bool of_cpus = map == &SteerMaps::constants && own[at + 1].imm >= int{kWithoutCpus};
-    if (of_cpus && !maps.constants_have_cpus) own[at + 1].imm = 0;
+    if (of_cpus && !of_domains) own[at + 1].imm = 0;
   }
-  std::string log;
   LIBBPF_OPTS(bpf_prog_load_opts, options);
   options.expected_attach_type = BPF_SK_REUSEPORT_SELECT_OR_MIGRATE;
   options.attempts = kAttempts;
   const auto try_once = [&] {
     return bpf_prog_load(BPF_PROG_TYPE_SK_REUSEPORT, name, "GPL", own.data(), own.size(), &options);
   };
-  int loaded = try_once();
+  const int loaded = try_once();
+  if (loaded >= 0) return Fd(loaded);
+  std::string heard;
   if (loaded == -EACCES || loaded == -EINVAL) {  // the verifier: once more, to hear why
-    log.resize(kLogBytes);
+    std::string log(kLogBytes, '\0');
     options.log_level = 1;
     options.log_buf = log.data();
     options.log_size = kLogBytes;
-    loaded = try_once();
+    // Older kernels mind a log that is full more than what they refused at first.
+    if (const int again = try_once(); again >= 0) return Fd(again);
     log.resize(strnlen(log.data(), log.size()));
+    heard = " (" + last_words(log) + ")";
   }
-  if (loaded < 0)
-    return fail_system(-loaded,
-                       std::string("load the program ") + name + " (" + last_words(log) + ")");
-  return Fd(loaded);
+  return fail_system(-loaded, std::string("load the program ") + name + heard);
 }
 
 Result<Fd> SteerCode::load_steer(const SteerMaps& maps, const Shape& shape) const {
-  if (shape.protocol == Protocol::Udp) return load(udp_, "steer", maps);
-  return load(shape.mode == Mode::Least ? least_ : tcp_, "steer", maps);
+  const Program& tcp = shape.mode == Mode::Least ? least_ : tcp_;
+  return load(shape.protocol == Protocol::Udp ? udp_ : tcp, "steer", maps,
+              !shape.domain_of_cpu.empty());
 }
 
 Result<Fd> SteerCode::load_enter(int stage) const {
   SteerMaps maps;
   maps.stage = stage;
-  return load(enter_, "enter", maps);
+  return load(enter_, "enter", maps, false);
 }
 
 }  // namespace subset::kernel

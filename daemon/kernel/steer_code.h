@@ -28,7 +28,6 @@ struct SteerMaps {
   int open_connections = -1;
   int migrated_connections = -1;
   int constants = -1;
-  bool constants_have_cpus = false;
   int control = -1;
 };
 
@@ -62,7 +61,8 @@ class SteerCode {
     std::vector<Reference> references;
   };
   static Result<SteerCode> read();
-  static Result<Fd> load(const Program& program, const char* name, const SteerMaps& maps);
+  static Result<Fd> load(const Program& program, const char* name, const SteerMaps& maps,
+                         bool of_domains);
 
   Program udp_;
   Program tcp_;

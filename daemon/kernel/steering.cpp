@@ -12,6 +12,7 @@
 
 #include "bpf/select.h"
 #include "daemon/kernel/bpf_call.h"
+#include "daemon/kernel/map_sizes.h"
 #include "daemon/kernel/steer_code.h"
 
 namespace subset::kernel {
@@ -34,16 +35,6 @@ uint32_t power_of_two(uint64_t at_least) {
   return size;
 }
 
-uint32_t row_bytes(uint32_t capacity) {
-  return static_cast<uint32_t>(sizeof(subset_row)) + (capacity * 2 + 7) / 8 * 8;
-}
-uint32_t counts_bytes(uint32_t slots) {
-  return static_cast<uint32_t>(sizeof(subset_cpu_count) + slots * sizeof(subset_slot_count));
-}
-uint32_t candidates_bytes(uint32_t slots) {
-  return static_cast<uint32_t>(sizeof(subset_candidates) +
-                               (slots + SUBSET_TRIES) * sizeof(subset_candidate));
-}
 uint32_t record_bytes(uint32_t slots) {
   return static_cast<uint32_t>(sizeof(RecordHead) + slots * sizeof(RecordSeat));
 }
@@ -56,14 +47,6 @@ uint32_t cpu_count() {
 Result<Fd> make_map(bpf_map_type type, const char* name, uint32_t value_size, uint32_t entries) {
   return checked_fd(bpf_map_create(type, name, sizeof(uint32_t), value_size, entries, nullptr),
                     std::string("make the map ") + name);
-}
-
-Result<void> pin(int fd, const std::string& path) {
-  return Pins::pin(fd, path);
-}
-
-Result<Fd> get_pin(const std::string& path) {
-  return Pins::get(path);
 }
 
 Result<bpf_map_info> info_of(int map_fd) {
@@ -169,9 +152,9 @@ Result<void> Steering::Parts::add_slot_maps(uint32_t new_slots) {
   }
   // Filled before they can be found, and the record last: who is killed in between leaves parts
   // that the next daemon takes for what they are.
-  if (auto done = pin(count->get(), dir + "/counts-" + number); !done) return done;
-  if (auto done = pin(counter->get(), dir + "/slot_counters-" + number); !done) return done;
-  if (auto done = pin(record_map->get(), dir + "/record-" + number); !done) return done;
+  if (auto done = Pins::pin(count->get(), dir + "/counts-" + number); !done) return done;
+  if (auto done = Pins::pin(counter->get(), dir + "/slot_counters-" + number); !done) return done;
+  if (auto done = Pins::pin(record_map->get(), dir + "/record-" + number); !done) return done;
   counts.push_back(std::move(*count));
   slot_counters = std::move(*counter);
   record = std::move(*record_map);
@@ -196,8 +179,8 @@ Result<void> Steering::Parts::make_maps(const Shape& wanted) {
   if (!programs) return fail(programs.error(), "steering");
   stage = std::move(*programs);
   if (auto named = name_stage(); !named) return named;
-  if (auto done = pin(members.get(), dir + "/members"); !done) return done;
-  if (auto done = pin(stage.get(), dir + "/stage"); !done) return done;
+  if (auto done = Pins::pin(members.get(), dir + "/members"); !done) return done;
+  if (auto done = Pins::pin(stage.get(), dir + "/stage"); !done) return done;
   return add_slot_maps(first_slots);
 }
 
@@ -215,7 +198,7 @@ Result<void> Steering::Parts::grow(const Shape& wanted) {
   auto array = make_map(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "more_members", sizeof(uint64_t),
                         wanted_slots - first_slots);
   if (!array) return fail(array.error(), "grow");
-  if (auto done = pin(array->get(), dir + "/more_members"); !done) return done;
+  if (auto done = Pins::pin(array->get(), dir + "/more_members"); !done) return done;
   more_members = std::move(*array);
   if (auto done = add_slot_maps(wanted_slots); !done) return done;
   unpin_outgrown();
@@ -256,7 +239,7 @@ Result<void> Steering::Parts::find_program() {
   for (const auto& name : Pins::names(dir)) {
     if (name.rfind(kPrefix, 0) != 0) continue;
     const uint32_t number = static_cast<uint32_t>(atoi(name.c_str() + kPrefix.size()));
-    auto program = get_pin(dir + "/" + name);
+    auto program = Pins::get(dir + "/" + name);
     if (!program) return fail(program.error(), "adopt");
     if (program_id(program->get()) == staged)
       version = number;
@@ -268,9 +251,9 @@ Result<void> Steering::Parts::find_program() {
 }
 
 Result<void> Steering::Parts::open_version() {
-  auto found_rows = get_pin(versioned(dir, "rows", version));
+  auto found_rows = Pins::get(versioned(dir, "rows", version));
   if (!found_rows) return fail(found_rows.error(), "adopt");
-  auto found_control = get_pin(versioned(dir, "control", version));
+  auto found_control = Pins::get(versioned(dir, "control", version));
   if (!found_control) return fail(found_control.error(), "adopt");
   in_force.rows = std::move(*found_rows);
   in_force.control = std::move(*found_control);
@@ -288,7 +271,7 @@ Result<void> Steering::Parts::find_slot_maps() {
   const std::string suffix = grown ? "-1" : "-0";
   if (grown) unpin_outgrown();
   for (uint32_t number = 0; number <= (grown ? 1u : 0u); number++) {
-    auto count = get_pin(dir + "/counts-" + std::to_string(number));
+    auto count = Pins::get(dir + "/counts-" + std::to_string(number));
     if (!count) return tl::unexpected(count.error());
     counts.push_back(std::move(*count));
   }
@@ -297,7 +280,7 @@ Result<void> Steering::Parts::find_slot_maps() {
     Fd* fd;
   } const latest[] = {{"slot_counters" + suffix, &slot_counters}, {"record" + suffix, &record}};
   for (const auto& [name, fd] : latest) {
-    auto found = get_pin(dir + "/" + name);
+    auto found = Pins::get(dir + "/" + name);
     if (!found) return tl::unexpected(found.error());
     *fd = std::move(*found);
   }
@@ -306,7 +289,7 @@ Result<void> Steering::Parts::find_slot_maps() {
       unlink((dir + "/" + name).c_str());
     return {};
   }
-  auto more = get_pin(dir + "/more_members");
+  auto more = Pins::get(dir + "/more_members");
   if (!more) return tl::unexpected(more.error());
   more_members = std::move(*more);
   return {};
@@ -325,7 +308,7 @@ Result<std::unique_ptr<Steering>> Steering::adopt(const Pins& pins, const Watch&
     Fd* fd;
   } const kept[] = {{"members", &parts.members}, {"stage", &parts.stage}};
   for (const auto& [name, fd] : kept) {
-    auto found = get_pin(parts.dir + "/" + name);
+    auto found = Pins::get(parts.dir + "/" + name);
     if (!found) return fail(found.error(), "adopt");
     *fd = std::move(*found);
   }
@@ -362,7 +345,6 @@ Result<Fd> Steering::Parts::load(const Version& made, const Shape& wanted) const
                  .candidates = made.candidates.get(),
                  .notices = watch->notices_fd(),
                  .constants = constants->get(),
-                 .constants_have_cpus = !wanted.domain_of_cpu.empty(),
                  .control = made.control.get()};
   if (wanted.protocol == Protocol::Tcp) {
     maps.slot_counters = slot_counters.get();
@@ -433,7 +415,7 @@ Result<void> Steering::Parts::pin_version(const Version& made, uint32_t number) 
       {"steer", made.program.get()},
   };
   for (const auto& [what, fd] : pinned) {
-    if (auto done = pin(fd, versioned(dir, what, number)); !done) return done;
+    if (auto done = Pins::pin(fd, versioned(dir, what, number)); !done) return done;
   }
   return {};
 }
@@ -588,8 +570,8 @@ Result<GroupCounts> Steering::counts() const {
   sum.slots.resize(parts.slots);
   for (size_t i = 0; i < parts.counts.size(); i++) {
     const Fd& map = parts.counts[i];
-    const size_t slots = i == 0 ? parts.first_slots : parts.slots;
-    std::vector<uint64_t> buffer(counts_bytes(static_cast<uint32_t>(slots)) / 8);
+    const uint32_t slots = i == 0 ? parts.first_slots : parts.slots;
+    std::vector<uint64_t> buffer(counts_bytes(slots) / 8);
     for (uint32_t cpu = 0; cpu < cpu_count(); cpu++) {
       if (auto got =
               checked(bpf_map_lookup_elem(map.get(), &cpu, buffer.data()), "read the counts");
