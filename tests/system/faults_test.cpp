@@ -354,12 +354,9 @@ class Truth {
  private:
   std::map<std::string, Kernel> read_groups() const {
     std::map<std::string, Kernel> groups;
-    for (const auto& layout : fs::directory_iterator(daemon_.pins())) {
-      for (const auto& entry : fs::directory_iterator(layout.path())) {
-        if (!entry.path().filename().string().starts_with("group-")) continue;
-        Kernel group = read_group(entry.path());
-        groups.emplace(group_key(group.record), std::move(group));
-      }
+    for (const fs::path& directory : group_pins(daemon_)) {
+      Kernel group = read_group(directory);
+      groups.emplace(group_key(group.record), std::move(group));
     }
     return groups;
   }
@@ -428,7 +425,7 @@ class Truth {
   }
 
   void check_sockets(const Document& status, const std::map<std::string, Kernel>& groups) {
-    const Fd tags = pinned(tags_path());
+    const Fd tags = pinned(shared_pin(daemon_, "tags"));
     for (const auto& stormer : storm_) {
       for (const Own& own : stormer->sockets()) {
         const std::string id = own.place.group();
@@ -450,11 +447,6 @@ class Truth {
         if (slot != kernel.occupants.end()) CHECK(tag.slot == slot->first);
       }
     }
-  }
-
-  fs::path tags_path() const {
-    for (const auto& layout : fs::directory_iterator(daemon_.pins())) return layout.path() / "tags";
-    throw std::runtime_error("no pins");
   }
 
   // Every socket that the daemon has is one of its own: control socket, connections, its ring.

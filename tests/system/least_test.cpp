@@ -16,6 +16,7 @@
 #include "bpf/layout.h"
 #include "daemon/base/fd.h"
 #include "tests/system/harness/daemon_process.h"
+#include "tests/system/harness/kernel_objects.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/operator.h"
 #include "tests/system/harness/tcp_client.h"
@@ -87,7 +88,7 @@ bool shows(const DaemonProcess& daemon, const Tally& expected) {
 // Leaves `left` counters of open connections that are 0, and so to be had. The others are as if
 // connections of listeners that have closed were still open.
 void occupy_counters(const DaemonProcess& daemon, uint32_t left) {
-  const Fd map(bpf_obj_get((daemon.pins() + "/layout-1/open_connections").c_str()));
+  const Fd map(bpf_obj_get(shared_pin(daemon, "open_connections").c_str()));
   REQUIRE(map);
   std::vector<uint64_t> counters(SUBSET_COUNTERS, 1);
   std::fill_n(counters.begin(), 1 + left, 0);  // the first one is nobody's

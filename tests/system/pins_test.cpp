@@ -104,7 +104,7 @@ class SecondDaemon {
       : socket_(machine.file(machine.unique("second"))),
         process_(machine, {.argv = {built("daemon/subsetd"), "--config", "/dev/null", "--socket",
                                     socket_, "--pin-dir", first.pins(), "--http", "off"}}) {
-    REQUIRE(eventually([&] { return fs::exists(socket_) && serves(); }));
+    REQUIRE(eventually([&] { return answers(socket_); }));
   }
   Environment environment(const std::string& share) const {
     return shim_environment(socket_, share);
@@ -116,14 +116,6 @@ class SecondDaemon {
   }
 
  private:
-  bool serves() const {
-    try {
-      (void)status();
-      return true;
-    } catch (const std::exception&) {
-      return false;  // not yet
-    }
-  }
   std::string socket_;
   Process process_;
 };
@@ -222,19 +214,14 @@ TEST_SUITE("system") {
       servers.pop_back();  // a change of the table needs no pin
       CHECK(eventually([&] { return daemon.status().group(kGroup).active() == 3; }));
       CHECK(flows.exchange(5));
-      UdpServer other(
-          machine,
-          {.id = 9, .addresses = {"127.0.0.1:5454"}, .environment = daemon.environment("0/2")});
-      CHECK(other.process().err().find("Read-only file system") != std::string::npos);
-      UdpFlows unsteered("127.0.0.1:5454", 8);
-      CHECK(unsteered.exchange(5));
-      CHECK(daemon.status().find("udp/127.0.0.1:5454") == nullptr);
+      Newcomer refused(machine, "127.0.0.1:5454", daemon.environment("0/2"));
+      CHECK(refused.said("Read-only file system"));
+      CHECK(refused.serves());
+      CHECK(daemon.status().find(refused.group()) == nullptr);
     }
     CHECK(daemon.alive());
-    UdpServer later(
-        machine,
-        {.id = 10, .addresses = {"127.0.0.1:5455"}, .environment = daemon.environment("0/2")});
-    CHECK(daemon.status().group("udp/127.0.0.1:5455").active() == 1);
+    const Newcomer steered(machine, "127.0.0.1:5455", daemon.environment("0/2"));
+    CHECK(daemon.status().group(steered.group()).active() == 1);
   }
 
   TEST_CASE("the bpffs is unmounted under the daemon, and mounted again") {

@@ -17,17 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool answers(const std::string& socket) {
-  try {
-    fetch_status(socket);
-    return true;
-  } catch (const std::system_error&) {
-    return false;  // nobody listens yet
-  } catch (const HungUp&) {
-    return false;  // the listener of a daemon that was killed lives a little longer than it
-  }
-}
-
 // A bpffs takes no name with a dot.
 std::string pin_directory(Machine& machine) {
   std::string name = machine.unique("subset-" + std::to_string(machine.number()));
@@ -132,6 +121,17 @@ Environment DaemonProcess::environment(const std::string& share) const {
 
 Environment shim_environment(const std::string& socket, const std::string& share) {
   return {{"LD_PRELOAD", built("shim/libsubset.so")}, {"SUBSET_SOCKET", socket}, {"SUBSET", share}};
+}
+
+bool answers(const std::string& socket) {
+  try {
+    fetch_status(socket);
+    return true;
+  } catch (const std::system_error&) {
+    return false;  // nobody listens yet
+  } catch (const HungUp&) {
+    return false;  // the listener of a daemon that was killed lives a little longer than it
+  }
 }
 
 std::vector<std::string> descriptor_names(pid_t pid) {

@@ -68,6 +68,9 @@ class DaemonProcess {
 // The variables of a preloaded server whose daemon is (or is not) behind `socket`.
 Environment shim_environment(const std::string& socket, const std::string& share);
 
+// Does a daemon answer at this control socket, by now?
+bool answers(const std::string& socket);
+
 // "socket:[1234]" and the like: what /proc/PID/fd links to.
 std::vector<std::string> descriptor_names(pid_t pid);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <stdexcept>
 
 #include <nlohmann/json.hpp>
 
@@ -10,12 +11,28 @@
 #include "tests/system/harness/process.h"
 
 namespace subset::test {
+namespace fs = std::filesystem;
+
 namespace {
 
 constexpr char kMap[] = "map_id:";
 constexpr char kProgram[] = "prog_id:";
 
 }  // namespace
+
+fs::path shared_pin(const DaemonProcess& daemon, const std::string& name) {
+  for (const auto& layout : fs::directory_iterator(daemon.pins())) return layout.path() / name;
+  throw std::runtime_error("there are no pins in " + daemon.pins());
+}
+
+std::vector<fs::path> group_pins(const DaemonProcess& daemon) {
+  std::vector<fs::path> groups;
+  for (const auto& layout : fs::directory_iterator(daemon.pins())) {
+    for (const auto& entry : fs::directory_iterator(layout.path()))
+      if (entry.path().filename().string().starts_with("group-")) groups.push_back(entry.path());
+  }
+  return groups;
+}
 
 void KernelObjects::note() {
   maps_seen_.merge(open_ones(kMap));

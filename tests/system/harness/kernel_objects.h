@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <set>
 #include <string>
@@ -13,6 +14,10 @@
 #include "tests/system/harness/machine.h"
 
 namespace subset::test {
+
+// What a daemon has pinned: for all groups, under this name, and a directory for each group.
+std::filesystem::path shared_pin(const DaemonProcess& daemon, const std::string& name);
+std::vector<std::filesystem::path> group_pins(const DaemonProcess& daemon);
 
 // The maps and programs that a daemon, and those before it, have had in the kernel; the machine may
 // have others.
