@@ -54,8 +54,10 @@ void write_wsgi(const fs::path& directory) {
              "    return [b'hello\\n']\n");
 }
 
-// Old workers may be ended before they have read that they are to shut down gracefully.
-const std::vector<std::string> kNginxTiming = {"SIGALRM", "gracefully shutting down"};
+// Old workers may be ended before they have read that they are to shut down gracefully. And their
+// end of the channel between master and worker, when it closes, raises SIGIO in a master that has
+// not closed its own end by then.
+const std::vector<std::string> kNginxTiming = {"SIGALRM", "SIGIO", "gracefully shutting down"};
 
 constexpr char kNodeServer[] =
     "const http = require('http');\n"
