@@ -264,6 +264,7 @@ Result<void> Daemon::run() {
   parts.keep_service_manager_informed();
   auto done = parts.loop->run();
   sd_notify(0, "STOPPING=1");
+  parts.groups->settle_put_off();
   if (parts.remove_on_exit) (void)parts.groups->remove_empty();
   return done;
 }

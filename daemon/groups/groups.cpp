@@ -10,6 +10,7 @@
 
 #include "daemon/kernel/process.h"
 #include "daemon/kernel/topology.h"
+#include "daemon/model/pace.h"
 #include "daemon/model/turns.h"
 
 namespace subset {
@@ -84,6 +85,21 @@ void Groups::changed(GroupSerial group) {
   loop_.at_end_of_round([this] { settle(); });
 }
 
+// Planned with all who come until the pause after the last plan ends, or sooner with what cannot
+// wait.
+void Groups::put_off(GroupSerial group) {
+  Runtime& runtime = runtimes_.at(group);
+  const auto pause = runtime.pause_ends - std::chrono::steady_clock::now();
+  if (pause <= pause.zero()) return changed(group);
+  if (!runtime.put_off) runtime.put_off = loop_.after(pause, [this, group] { changed(group); });
+}
+
+void Groups::settle_put_off() {
+  for (const auto& [serial, runtime] : runtimes_) {
+    if (runtime.put_off) settle_one(serial);
+  }
+}
+
 std::vector<GroupSerial> Groups::changed_in_turns() const {
   std::vector<WaitingGroup> waiting;
   waiting.reserve(changed_.size());
@@ -112,9 +128,13 @@ void Groups::settle_one(GroupSerial serial) {
   auto runtime = runtimes_.find(serial);
   if (!group || runtime == runtimes_.end()) return;
   settled_last_ = group->key.uid;
+  runtime->second.put_off.reset();
+  const auto begun = std::chrono::steady_clock::now();
   auto published = publish(*group, runtime->second);
   if (!published) spdlog::error("{}: {}", group->id, published.error().message());
   write_record(*group, runtime->second);
+  const auto ended = std::chrono::steady_clock::now();
+  runtime->second.pause_ends = ended + pause_after(ended - begun);
   let_go(*group, runtime->second);
   // Who told of a slot that stays in the table waits for the sweep: there is something that
   // planning does not mend, and each packet would ask for it again.

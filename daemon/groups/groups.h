@@ -85,7 +85,10 @@ class Groups {
   // Plans and publishes what changed since the last time; what takes too long for one round goes on
   // in the next ones, of its own accord.
   void settle();
-  // Is what was changed in this group in force?
+  // At the end: what newcomers were told is theirs, and was put off, comes into force.
+  void settle_put_off();
+  // Is what was changed in this group in force? Newcomers that may wait (model/pace.h) change
+  // nothing yet.
   bool settled(GroupSerial group) const { return !changed_.contains(group); }
 
   // 0: there is none.
@@ -134,6 +137,8 @@ class Groups {
     std::vector<observe::Stranger> misplaced;  // members; as of the last sweep
     std::string foreign;                       // who decides instead of our program; or empty
     std::map<Cookie, KeptSocket> kept;
+    std::chrono::steady_clock::time_point pause_ends;  // until then newcomers that may wait do
+    Loop::Handle put_off;                              // plans them then
   };
 
   using Samples = std::unordered_map<Cookie, subset_sample>;
@@ -206,6 +211,7 @@ class Groups {
   void write_record(const Group& group, Runtime& runtime);
   Result<void> adopt_group(GroupSerial serial, const std::vector<subset_sample>& samples);
   void changed(GroupSerial group);
+  void put_off(GroupSerial group);
 
   std::vector<CpuSet> cpus_of_domains(const Runtime& runtime) const;
   observe::GroupView view_of(const Group& group, const Runtime& runtime,

@@ -96,6 +96,7 @@ struct Steering::Parts {
   Fd more_members;  // of a group that outgrew `members`
   Fd slot_counters;
   Fd record;
+  std::vector<uint64_t> recorded;  // what this daemon wrote there last
   Fd enter;                        // of an adopted group: loaded when it is first attached
   std::vector<Fd> counts;          // the last one is counted into
   std::vector<uint32_t> counters;  // what is in slot_counters: a lookup of each is a system call
@@ -605,9 +606,12 @@ Result<void> Steering::write_record(const Record& record) {
   head.seat_count = static_cast<uint32_t>(seats);
   memcpy(bytes, &head, sizeof head);
   memcpy(bytes + sizeof head, record.seats.data(), seats * sizeof(RecordSeat));
+  if (buffer == parts_->recorded) return {};
   const uint32_t zero = 0;
-  return checked(bpf_map_update_elem(parts_->record.get(), &zero, bytes, BPF_ANY),
-                 "write the group's record");
+  auto written = checked(bpf_map_update_elem(parts_->record.get(), &zero, bytes, BPF_ANY),
+                         "write the group's record");
+  if (written) parts_->recorded = std::move(buffer);
+  return written;
 }
 
 Result<Record> Steering::read_record() const {
