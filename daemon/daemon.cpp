@@ -122,9 +122,9 @@ Result<Groups::Surroundings> look_around(const Config& config) {
   if (!watch) return tl::unexpected(watch.error());
   auto netns = kernel::own_netns_inode();
   if (!netns) return tl::unexpected(netns.error());
-  return Groups::Surroundings{std::move(*pins), std::move(*watch), kernel::read_topology(),
-                              *netns,           config.quotas,     config.hold,
-                              config.linger};
+  return Groups::Surroundings{std::move(*pins), std::move(*watch),   kernel::read_topology(),
+                              *netns,           config.quotas,       config.hold,
+                              config.linger,    config.takeover_wait};
 }
 
 }  // namespace

@@ -45,6 +45,10 @@ inline constexpr uint8_t kModeGiven = 1u << 1;     // the mode was asked for, no
 inline constexpr uint8_t kVacancyGiven = 1u << 2;  // the same of vacancy
 inline constexpr uint8_t kMustJoin = 1u << 3;      // SUBSET_FALLBACK=fail: useless once I have gone
 inline constexpr uint8_t kWeightGiven = 1u << 4;   // the same of weight
+// The sender registers this UDP socket again, without this flag, when its process first uses it.
+// Until then a takeover from a process that serves may wait: Reply::error is EINPROGRESS, and the
+// rest of the Reply says what was assigned. A daemon that does not know the flag says EPROTO.
+inline constexpr uint8_t kTellsUse = 1u << 5;
 
 // What a process asks for with a socket, whether that is bound already or about to be.
 struct Wanted {
@@ -117,7 +121,7 @@ struct Change {
 
 struct Reply {
   Header header{.kind = Kind::Reply, .size = sizeof(Reply)};
-  int32_t error = 0;  // an errno, or 0
+  int32_t error = 0;  // an errno, or 0; EINPROGRESS only to who sent kTellsUse
   uint32_t total = 0;
   uint32_t instance = 0;
   uint32_t member = 0;  // ordinal of the socket within its instance

@@ -23,6 +23,8 @@ class DeferredSockets {
   // Servers open their sockets early; one on a higher number is not deferred.
   static constexpr int kNumbers = 4096;
 
+  static bool in_range(int fd) { return fd >= 0 && fd < kNumbers; }
+
   // What each interposed call asks: a relaxed load where nothing is deferred, two where it is.
   bool any() const { return count_.load(std::memory_order_relaxed) != 0; }
   bool has(int fd) const {
@@ -45,8 +47,6 @@ class DeferredSockets {
     std::atomic<int> backlog;
     std::atomic<bool> claimed;
   };
-
-  static bool in_range(int fd) { return fd >= 0 && fd < kNumbers; }
 
   std::atomic<uint32_t> count_{0};
   Entry entries_[kNumbers] = {};

@@ -57,9 +57,10 @@ void pin_once(uint32_t instance, uint32_t total) {
 }
 
 void become_member(const Socket& socket, const Endpoint& endpoint, const Wish& wish,
-                   uint32_t instance, uint32_t total) {
+                   uint32_t instance, uint32_t total, bool waits = false) {
   const uint32_t flags = Known::kMember | (wish.declared ? Known::kDeclared : 0) |
-                         (endpoint.any_address() ? Known::kAnyAddress : 0);
+                         (endpoint.any_address() ? Known::kAnyAddress : 0) |
+                         (waits ? Known::kWaits : 0);
   known_sockets.put(socket.cookie, {wish.total, wish.instance, instance, flags});
   if (!wish.declared) pin_once(instance, total);
 }
@@ -102,7 +103,7 @@ protocol::Wanted wanted_of(const Socket& socket, const Wish& wish) {
 void accept_reply(const Socket& socket, const Endpoint& endpoint, const Wish& wish,
                   const protocol::Reply& reply) {
   log_joined(socket, endpoint, reply);
-  become_member(socket, endpoint, wish, reply.instance, reply.total);
+  become_member(socket, endpoint, wish, reply.instance, reply.total, reply.error == EINPROGRESS);
 }
 
 // What the socket said itself counts, also that it wants to be in no subset; only then does the
@@ -144,7 +145,8 @@ void keep_wish(const Socket& socket, const Wish& wish) {
 }
 
 bool assigns(const protocol::Reply& reply) {
-  return reply.error == 0 && reply.total <= kMaxTotal && reply.instance < reply.total;
+  return (reply.error == 0 || reply.error == EINPROGRESS) && reply.total <= kMaxTotal &&
+         reply.instance < reply.total;
 }
 
 void share_port(int fd) {
@@ -152,11 +154,21 @@ void share_port(int fd) {
   real::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
 }
 
-int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish) {
+// A daemon of an earlier release knows no takeover that waits.
+int ask_to_enter(int fd, protocol::Register& message, protocol::Reply& reply) {
+  const int error = ask(&message, sizeof message, fd, reply);
+  if (error != 0 || reply.error != EPROTO || !(message.wanted.flags & protocol::kTellsUse))
+    return error;
+  message.wanted.flags &= static_cast<uint8_t>(~protocol::kTellsUse);
+  return ask(&message, sizeof message, fd, reply);
+}
+
+int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish, Use use) {
   protocol::Register message;
   message.wanted = wanted_of(socket, wish);
+  if (use == Use::Later) message.wanted.flags |= protocol::kTellsUse;
   protocol::Reply reply;
-  if (const int error = ask(&message, sizeof message, fd, reply))
+  if (const int error = ask_to_enter(fd, message, reply))
     return enter_without_daemon(fd, socket, endpoint, wish, {.error = error});
   if (is_refusal(reply.error)) {
     Line(LogLevel::Error) << (reply.text[0] ? reply.text : describe_error(reply.error));
@@ -195,8 +207,9 @@ int bind_and_join(int fd, const sockaddr* address, socklen_t length) {
     return -1;
   }
   if (!socket.udp()) return 0;
-  if (enter(fd, socket, endpoint, wish) != 0) return -1;
-  await_forks(fd, socket);
+  const Use use = DeferredSockets::in_range(fd) ? Use::Later : Use::Begun;
+  if (enter(fd, socket, endpoint, wish, use) != 0) return -1;
+  await_use(fd, socket);
   return 0;
 }
 

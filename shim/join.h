@@ -22,9 +22,13 @@ struct Wish {
 int bind_and_join(int fd, const sockaddr* address, socklen_t length);
 int listen_and_join(int fd, int backlog);
 
+// Is the socket in use already, or will its first use be told to the daemon?
+enum class Use : uint8_t { Begun, Later };
+
 // Registers a live socket with the daemon and remembers it. 0 also where there is no daemon and the
 // kernel's hash has to do.
-int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish);
+int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wish,
+          Use use = Use::Begun);
 
 // What is said to the daemon of it.
 protocol::Wanted wanted_of(const Socket& socket, const Wish& wish);

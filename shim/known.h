@@ -14,6 +14,7 @@ struct Known {
   static constexpr uint32_t kDeclared = 1u << 0;  // by SO_SUBSET; else it follows the environment
   static constexpr uint32_t kMember = 1u << 1;    // shares its port, by the daemon or by the kernel
   static constexpr uint32_t kAnyAddress = 1u << 2;  // became a member bound to 0.0.0.0 or ::
+  static constexpr uint32_t kWaits = 1u << 3;       // takes its instance over at its first use
 
   uint32_t total = 0;     // 0: declared to be in no subset
   uint32_t instance = 0;  // as it was asked for

@@ -31,6 +31,9 @@ constexpr uint32_t kShared = UINT32_MAX;
 // Of a socket that another process bound, and has handed to this one.
 constexpr uint32_t kHandedOver = UINT32_MAX - 1;
 
+// Of a UDP socket that is to take an instance over, and is shared as it would be without us.
+constexpr uint32_t kWaiting = UINT32_MAX - 2;
+
 void in_child() {
   generation.fetch_add(1, std::memory_order_relaxed);
 }
@@ -140,6 +143,16 @@ void take_over(int fd, const Socket& socket) {
     (void)enter(fd, socket, endpoint, wish);
 }
 
+// The takeover that waited for it takes effect.
+void tell_of_use(int fd, const Socket& socket) {
+  Wish wish;
+  Known known;
+  const Endpoint endpoint = local_endpoint(fd, socket);
+  if (known_sockets.find(socket.cookie, known) && known.has(Known::kWaits) && !connected(fd) &&
+      find_wish(socket, endpoint, wish))
+    (void)enter(fd, socket, endpoint, wish);
+}
+
 int begin(int fd) {
   Socket socket;
   Deferred deferred;
@@ -148,6 +161,9 @@ int begin(int fd) {
     take_over(fd, socket);
     return 0;
   }
+  if (deferred.generation == kWaiting || deferred.generation == own_generation())
+    tell_of_use(fd, socket);
+  if (deferred.generation == kWaiting) return 0;
   return socket.udp() ? receive_at_first_use(fd, socket, deferred)
                       : listen_at_first_use(fd, socket, deferred);
 }
@@ -163,7 +179,9 @@ void settle_owner(int fd, uid_t user) {
   Socket socket;
   Deferred deferred;
   Wish wish;
-  if (!find_deferred(fd, socket, deferred) || deferred.generation == kHandedOver) return;
+  if (!find_deferred(fd, socket, deferred) || deferred.generation == kHandedOver ||
+      deferred.generation == kWaiting)
+    return;
   if (socket.udp()) return settle_receiver(fd, socket, deferred);
   const Endpoint endpoint = local_endpoint(fd, socket);
   if (live(fd, socket, endpoint) || !find_listener_wish(fd, socket, endpoint, wish)) return;
@@ -209,9 +227,12 @@ bool defer_listen(int fd, const Socket& socket, int backlog) {
              fd, {.cookie = socket.cookie, .generation = own_generation(), .backlog = backlog});
 }
 
-void await_forks(int fd, const Socket& socket) {
+void await_use(int fd, const Socket& socket) {
+  Known known;
   if (process.settings.spread & kSpreadFork)
     deferred_sockets.put(fd, {.cookie = socket.cookie, .generation = own_generation()});
+  else if (known_sockets.find(socket.cookie, known) && known.has(Known::kWaits))
+    deferred_sockets.put(fd, {.cookie = socket.cookie, .generation = kWaiting});
 }
 
 void defer_inherited(int fd, const Socket& socket) {
@@ -272,7 +293,8 @@ int get_acceptconn(int fd, void* value, socklen_t* length) {
   Deferred deferred;
   const int result = real::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, value, length);
   const int yes = 1;
-  if (result == 0 && find_deferred(fd, socket, deferred) && deferred.generation != kHandedOver)
+  if (result == 0 && find_deferred(fd, socket, deferred) && !socket.udp() &&
+      deferred.generation != kHandedOver)
     memcpy(value, &yes, *length < sizeof yes ? *length : sizeof yes);
   return result;
 }

@@ -17,6 +17,9 @@
 // First use is accept, poll, select, EPOLL_CTL_ADD, or a receive. It is looked for in front of the
 // call; behind that nothing of ours comes any more.
 //
+// A UDP socket that is to take an instance over from a process that serves waits there too: it has
+// joined at bind, and takes over at its first use.
+//
 // Sockets that a process was handed by another one, over execve or by SCM_RIGHTS, wait in the same
 // table: at first use the process tells the daemon that it holds them now.
 #pragma once
@@ -39,8 +42,8 @@ void watch_forks();
 // of going to another worker.
 bool defer_listen(int fd, const Socket& socket, int backlog);
 
-// A UDP socket that became a member.
-void await_forks(int fd, const Socket& socket);
+// A UDP socket that became a member, or waits to be one.
+void await_use(int fd, const Socket& socket);
 
 // A socket that was bound before this program was executed, and does not listen: its listen was put
 // off by whoever executed it. With which backlog nobody knows; it gets the largest.

@@ -179,7 +179,12 @@ std::vector<Section> make_sections() {
                 [](Config& config, int64_t value) { config.limits.idle = seconds(value); })}}},
       {"groups",
        {{"linger_seconds",
-         number(0, 86400, [](Config& config, int64_t value) { config.linger = seconds(value); })}}},
+         number(0, 86400, [](Config& config, int64_t value) { config.linger = seconds(value); })},
+        {"takeover_wait_milliseconds", number(0, 5000,
+                                              [](Config& config, int64_t value) {
+                                                config.takeover_wait =
+                                                    std::chrono::milliseconds(value);
+                                              })}}},
       {"hold",
        {{"seconds",
          number(1, 86400,

@@ -32,7 +32,8 @@ struct Config {
   Quotas quotas;
   control::Limits limits;
   Hold hold;
-  std::chrono::seconds linger{30};  // of a group without members
+  std::chrono::seconds linger{30};                // of a group without members
+  std::chrono::milliseconds takeover_wait{1000};  // for a successor's first use of its socket
 };
 
 struct Complaint {

@@ -20,7 +20,7 @@ using protocol::Wanted;
 
 using Packet = std::span<const std::byte>;
 
-constexpr uint8_t kKnownFlags = protocol::kElastic | protocol::kModeGiven |
+constexpr uint8_t kKnownFlags = protocol::kElastic | protocol::kModeGiven | protocol::kTellsUse |
                                 protocol::kVacancyGiven | protocol::kMustJoin |
                                 protocol::kWeightGiven;
 

@@ -17,7 +17,7 @@ namespace {
 
 protocol::Reply reply_to(const Result<Groups::Joined>& result) {
   if (!result) return reply_with(result.error().code, result.error().message());
-  protocol::Reply reply = reply_with(0, result->warning);
+  protocol::Reply reply = reply_with(result->waits ? EINPROGRESS : 0, result->warning);
   reply.total = result->total;
   reply.instance = result->instance;
   reply.member = result->member;
@@ -42,6 +42,7 @@ Claim claim_of(const protocol::Wanted& wanted, const Peer& peer, const GroupKey&
   if (wanted.flags & protocol::kVacancyGiven) claim.vacancy = static_cast<Vacancy>(wanted.vacancy);
   if (wanted.flags & protocol::kWeightGiven) claim.weight = wanted.weight;
   claim.conflict = static_cast<Conflict>(wanted.conflict);
+  claim.tells_use = (wanted.flags & protocol::kTellsUse) != 0;
   claim.now = std::chrono::system_clock::now();
   claim.pid = peer.pid;
   claim.process_uid = peer.uid;
@@ -67,8 +68,9 @@ std::string result_of(const Result<Groups::Joined>& joined) {
     const char* name = strerrorname_np(joined.error().code);
     return name ? name : "error";
   }
-  if (joined->known) return "again";
-  return joined->took_over ? "took_over" : "joined";
+  if (joined->waits) return "waiting";
+  if (joined->took_over) return "took_over";
+  return joined->known ? "again" : "joined";
 }
 
 }  // namespace

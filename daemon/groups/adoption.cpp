@@ -141,7 +141,9 @@ Result<void> Groups::adopt_group(GroupSerial serial, const std::vector<subset_sa
         "they have been restarted",
         group.id);
   manage_port(group.key);
-  registry_.adopt(std::move(group));
+  const Group& adopted = registry_.adopt(std::move(group));
+  for (const auto& [cookie, member] : adopted.members)
+    if (adopted.waits(member)) await_use(serial, cookie);
   changed_.try_emplace(serial, ++changes_);
   return {};
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -45,6 +46,8 @@ class Groups {
     // How long a group without members keeps its counters and its name: a server that is restarted
     // as a whole finds them again.
     std::chrono::seconds linger{0};
+    // How long a takeover waits for the first use of the successor's socket; 0: not at all.
+    std::chrono::milliseconds takeover_wait{0};
   };
 
   Groups(Surroundings surroundings, Loop& loop, std::function<void(const Happening&)> tell);
@@ -62,6 +65,7 @@ class Groups {
     std::string warning;
     bool known = false;      // this very socket was a member already
     bool took_over = false;  // another lineage's member drains from now on
+    bool waits = false;      // it takes the instance over at its first use
   };
   // The socket stays the caller's. The table changes at the next settle().
   Result<Joined> join(const Claim& claim, int socket);
@@ -149,6 +153,9 @@ class Groups {
                            int socket);
   Result<std::string> attach(kernel::Steering& steering, int socket);
   Result<Admission> admit(const Claim& claim);
+  bool confines_itself_later(const Claim& claim, const Admission& admission) const;
+  void await_use(GroupSerial group, Cookie cookie);
+  void end_waits();
   Result<void> make_room(const Group* group, Runtime& runtime, const Admission& admission);
   uint32_t counter_for(const Claim& claim);
   void free_counter(Cookie cookie);
@@ -231,6 +238,13 @@ class Groups {
   };
   std::map<int32_t, Watched> processes_;
   std::vector<bool> counters_in_use_;
+  struct Wait {
+    GroupSerial group = 0;
+    Cookie cookie = 0;
+    std::chrono::steady_clock::time_point end;
+  };
+  std::deque<Wait> waits_;  // for first use; the first ends first
+  Loop::Handle wait_end_;
   std::map<Cookie, uint32_t> counters_;  // of open connections, by listener
   Loop::Handle notices_;
   Loop::Handle sweeper_;

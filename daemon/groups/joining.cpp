@@ -2,6 +2,7 @@
 // Sockets that join and leave, and operators' changes: decide (registry), do (kernel), write down.
 #include <sys/random.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include <spdlog/spdlog.h>
@@ -20,9 +21,9 @@ GroupSerial random_serial() {
 }
 
 subset_tag tag_of(const Claim& claim, const Admission& admission, GroupSerial serial,
-                  uint32_t counter) {
+                  uint32_t counter, Time joined) {
   using std::chrono::nanoseconds;
-  const auto since = std::chrono::duration_cast<nanoseconds>(claim.now.time_since_epoch());
+  const auto since = std::chrono::duration_cast<nanoseconds>(joined.time_since_epoch());
   subset_tag tag{};
   tag.group = serial;
   tag.lineage = claim.lineage;
@@ -97,10 +98,12 @@ Result<std::string> Groups::seat(const Claim& claim, const Admission& admission,
                                  int socket) {
   Runtime& runtime = runtimes_.at(serial);
   kernel::Steering& steering = *runtime.steering;
-  if (auto room = make_room(registry_.find(admission.group), runtime, admission); !room)
-    return tl::unexpected(room.error());
+  const Group* group = registry_.find(admission.group);
+  if (auto room = make_room(group, runtime, admission); !room) return tl::unexpected(room.error());
   const uint32_t counter = counter_for(claim);
-  if (auto done = around_.watch->tag(socket, tag_of(claim, admission, serial, counter)); !done)
+  const Time since = admission.known ? group->members.at(claim.cookie).since : claim.now;
+  if (auto done = around_.watch->tag(socket, tag_of(claim, admission, serial, counter, since));
+      !done)
     return tl::unexpected(done.error());
   auto foreign = attach(steering, socket);
   if (!foreign || admission.slot == kNoSlot) return foreign;
@@ -125,12 +128,13 @@ void Groups::report_join(const Group& group, const Claim& claim, const Admission
                          uint64_t generation_before, bool handed_over) {
   const bool takeover = !admission.displaced.empty();
   if (!admission.known) {
-    tell_({.what = takeover ? "took over" : "joined",
+    tell_({.what = takeover && !admission.waits ? "took over" : "joined",
            .group = group.id,
            .instance = admission.instance,
            .pid = claim.pid,
            .command = claim.command,
-           .detail = std::to_string(admission.instance) + "/" + std::to_string(admission.total)});
+           .detail = std::to_string(admission.instance) + "/" + std::to_string(admission.total) +
+                     (admission.waits ? ", takes over when it uses its socket" : "")});
   }
   if (handed_over)
     tell_({.what = "handed over",
@@ -159,10 +163,54 @@ std::string Groups::report_uncounted(const Group& group, const Claim& claim) {
   return group.id + ": " + text;
 }
 
+// A server that lets the kernel watch its system calls once it has bound would be killed for those
+// with which the shim tells of the first use. What the one before it did, it will do too.
+bool Groups::confines_itself_later(const Claim& claim, const Admission& admission) const {
+  if (claim.pid <= 0) return true;  // nobody can tell
+  const uint32_t now = kernel::seccomp_filters_of(claim.pid);
+  const auto& members = registry_.find(admission.group)->members;
+  return std::ranges::any_of(members, [&](const auto& entry) {
+    const Member& member = entry.second;
+    return member.state == MemberState::Active && member.instance == admission.instance &&
+           member.pid > 0 && kernel::seccomp_filters_of(member.pid) > now;
+  });
+}
+
+void Groups::await_use(GroupSerial group, Cookie cookie) {
+  waits_.push_back({group, cookie, std::chrono::steady_clock::now() + around_.takeover_wait});
+  if (waits_.size() == 1) wait_end_ = loop_.after(around_.takeover_wait, [this] { end_waits(); });
+}
+
+// Reading that the shim does not see (io_uring, system calls of the program's own) has begun by
+// now.
+void Groups::end_waits() {
+  const auto now = std::chrono::steady_clock::now();
+  for (; !waits_.empty() && waits_.front().end <= now; waits_.pop_front()) {
+    const auto [serial, cookie, end] = waits_.front();
+    if (!registry_.begin_use(serial, cookie)) continue;
+    const Group& group = *registry_.find(serial);
+    const Member& member = group.members.at(cookie);
+    tell_({.what = "took over",
+           .group = group.id,
+           .instance = member.instance,
+           .pid = member.pid,
+           .command = member.command,
+           .detail = "its first use was not seen in time"});
+    changed(serial);
+  }
+  if (!waits_.empty()) wait_end_ = loop_.after(waits_.front().end - now, [this] { end_waits(); });
+}
+
 // A group grows once. Before it does, or is full, those are looked for that have closed their
 // socket since the last sweep: their seats are vacant then.
 Result<Admission> Groups::admit(const Claim& claim) {
   auto admission = registry_.admit(claim);
+  if (admission && admission->waits &&
+      (around_.takeover_wait.count() == 0 || confines_itself_later(claim, *admission))) {
+    Claim at_once = claim;
+    at_once.tells_use = false;
+    return admit(at_once);
+  }
   if (!admission || admission->group == 0 || admission->slot == kNoSlot) return admission;
   if (admission->slot < runtimes_.at(admission->group).steering->capacity()) return admission;
   check_seats(*registry_.find(admission->group));
@@ -201,6 +249,7 @@ Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
   Group& group = registry_.commit(claim, *admission, serial);
   write_record(group, runtimes_.at(serial));
   watch_process(claim.pid);
+  if (admission->waits && !admission->known) await_use(serial, claim.cookie);
   report_join(group, claim, *admission, generation, handed_over);
   report_foreign(group, runtimes_.at(serial), *seated);
   waits ? put_off(serial) : changed(serial);
@@ -215,7 +264,8 @@ Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
                 .member = admission->ordinal,
                 .warning = std::move(warning),
                 .known = admission->known,
-                .took_over = !admission->displaced.empty()};
+                .took_over = !admission->displaced.empty(),
+                .waits = admission->waits};
 }
 
 Result<Groups::Joined> Groups::query(Cookie cookie) const {

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <charconv>
+#include <string_view>
 
 namespace subset::kernel {
 
@@ -28,6 +30,19 @@ std::string command_of(pid_t pid) {
     if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f) c = '?';
   }
   return name;
+}
+
+uint32_t seccomp_filters_of(pid_t pid) {
+  const Fd file(open(("/proc/" + std::to_string(pid) + "/status").c_str(), O_RDONLY | O_CLOEXEC));
+  std::array<char, 4096> text{};  // the line is behind about one kilobyte of others
+  const ssize_t length = file ? read(file.get(), text.data(), text.size()) : 0;
+  const std::string_view status(text.data(), static_cast<size_t>(std::max<ssize_t>(length, 0)));
+  constexpr std::string_view kName = "\nSeccomp_filters:\t";
+  const size_t found = status.find(kName);
+  uint32_t filters = 0;
+  if (found != std::string_view::npos)
+    std::from_chars(status.data() + found + kName.size(), status.data() + status.size(), filters);
+  return filters;
 }
 
 // The system call itself tells how much of the mask there is.

@@ -18,6 +18,9 @@ Result<Fd> open_pidfd(pid_t pid);
 // comm(5), without control characters; empty if the process is gone.
 std::string command_of(pid_t pid);
 
+// How many seccomp filters watch its system calls; 0 if the process is gone.
+uint32_t seccomp_filters_of(pid_t pid);
+
 // The CPUs it may run on; empty if the process is gone.
 CpuSet affinity_of(pid_t pid);
 

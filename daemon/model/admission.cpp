@@ -96,6 +96,39 @@ std::vector<const Member*> rivals(const Claim& claim, const Group& group, const 
   return list;
 }
 
+bool serves(const Group& group, LineageId lineage, uint32_t instance) {
+  return std::ranges::any_of(group.members, [&](const auto& entry) {
+    const Member& member = entry.second;
+    return member.lineage == lineage && member.instance == instance &&
+           member.holds_in(group.generation) && !group.waits(member);
+  });
+}
+
+// Who already serves is not the one to decide about those who wait to take over from it.
+void spare_waiting(std::vector<const Member*>& list, const Group& group, LineageId lineage,
+                   uint32_t instance) {
+  if (serves(group, lineage, instance)) {
+    std::erase_if(list, [&](const Member* member) { return group.waits(*member); });
+  }
+}
+
+// A UDP socket queues what comes from its bind on, and its queue is short: where somebody serves
+// the instance, who says when it begins to read takes over then.
+bool may_wait(const Claim& claim, const Group& group, const Target& target,
+              const std::vector<const Member*>& holders) {
+  return claim.tells_use && claim.key.protocol == Protocol::Udp &&
+         claim.conflict == Conflict::Takeover && target.generation == group.generation &&
+         std::ranges::any_of(
+             holders, [](const Member* holder) { return holder->state == MemberState::Active; });
+}
+
+// It is used now, and another lineage serves: it moves into that one's seat.
+bool takes_over_now(const Claim& claim, const Group& group, const Member& member) {
+  return group.waits(member) && !claim.tells_use &&
+         !serves(group, member.lineage, member.instance) &&
+         !serves(group, claim.lineage, member.instance);
+}
+
 // The vacant seat with the lowest ordinal, or else a new one.
 Result<Place> vacant_seat(const Group& group, uint32_t instance) {
   std::optional<Place> vacant;
@@ -215,6 +248,12 @@ std::string warnings(const Claim& claim, const Group& group, const Admission& ad
   return text;
 }
 
+void displace_all(Admission& admission, const std::vector<const Member*>& members) {
+  for (const Member* member : members) {
+    admission.displaced.push_back(member->cookie);
+  }
+}
+
 Admission readmission(const Claim& claim, const Group& group, const Member& member,
                       const Target& target) {
   Admission admission{.group = group.serial,
@@ -234,6 +273,10 @@ Admission readmission(const Claim& claim, const Group& group, const Member& memb
     return admission;
   }
   admission.state = state_in(group, target, member.instance);
+  if (group.waits(member) && claim.tells_use) {
+    admission.waits = true;
+    admission.state = MemberState::Pending;
+  }
   admission.weight = claim.weight.value_or(admission.weight);
   admission.warning = warnings(claim, group, admission);
   return admission;
@@ -241,9 +284,14 @@ Admission readmission(const Claim& claim, const Group& group, const Member& memb
 
 Result<Admission> admission_to(const Claim& claim, const Group& group, const Target& target,
                                uint32_t instance) {
-  const std::vector<const Member*> displaced = rivals(claim, group, target, instance);
+  std::vector<const Member*> displaced = rivals(claim, group, target, instance);
+  spare_waiting(displaced, group, claim.lineage, instance);
   if (const Result<void> free = check_conflict(claim, group, instance, displaced); !free) {
     return tl::unexpected<Error>(free.error());
+  }
+  const bool waits = may_wait(claim, group, target, displaced);
+  if (waits) {
+    std::erase_if(displaced, [&](const Member* member) { return !group.waits(*member); });
   }
   const Result<Place> place = place_for(group, instance, displaced);
   if (!place) {
@@ -255,13 +303,12 @@ Result<Admission> admission_to(const Claim& claim, const Group& group, const Tar
                       .ordinal = place->ordinal,
                       .total = std::max(target.total, instance + 1),  // an elastic group grows
                       .generation = target.generation,
-                      .state = state_in(group, target, instance),
+                      .state = waits ? MemberState::Pending : state_in(group, target, instance),
+                      .waits = waits,
                       .mode = group.mode,
                       .vacancy = group.vacancy,
                       .weight = claim.weight.value_or(group.weight_of(instance))};
-  for (const Member* member : displaced) {
-    admission.displaced.push_back(member->cookie);
-  }
+  displace_all(admission, displaced);
   const auto old = group.members.find(claim.cookie);
   if (old != group.members.end() && old->second.slot != kNoSlot) {
     admission.vacates = old->second.slot;
@@ -293,6 +340,11 @@ Result<Admission> Registry::admit(const Claim& claim) const {
 
   const auto member = group.members.find(claim.cookie);
   if (member != group.members.end() && stays(claim, group, member->second, target)) {
+    if (takes_over_now(claim, group, member->second)) {
+      Claim let_in = claim;
+      let_in.conflict = Conflict::Takeover;  // it was, when it began to wait
+      return admission_to(let_in, group, target, member->second.instance);
+    }
     return readmission(claim, group, member->second, target);
   }
   if (const Result<void> unshared = check_unshared(claim, group, target); !unshared) {

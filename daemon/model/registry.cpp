@@ -114,8 +114,49 @@ void close_holes(Group& group, std::vector<Cookie>& renumbered) {
   group.instances.erase(group.instances.lower_bound(held.size()), group.instances.end());
 }
 
+// Where nobody serves an instance, who waits to take it over does.
+void serve_vacant(Group& group) {
+  std::set<uint32_t> served;
+  for (const auto& [cookie, member] : group.members) {
+    if (member.holds_in(group.generation) && !group.waits(member)) {
+      served.insert(member.instance);
+    }
+  }
+  for (auto& [cookie, member] : group.members) {
+    if (group.waits(member) && !served.contains(member.instance)) {
+      member.state = group.drained(member.instance) ? MemberState::Draining : MemberState::Active;
+    }
+  }
+}
+
+// Of two lineages that hold one instance, as a daemon that starts finds them, the later one waits
+// to take it over from the earlier one.
+void wait_again(Group& group) {
+  struct First {
+    LineageId lineage = 0;
+    Time since;
+  };
+  std::map<uint32_t, First> first;
+  for (const auto& [cookie, member] : group.members) {
+    if (!member.holds_in(group.generation) || group.waits(member)) {
+      continue;
+    }
+    const auto [entry, fresh] = first.try_emplace(member.instance, member.lineage, member.since);
+    if (!fresh && member.since < entry->second.since) {
+      entry->second = {member.lineage, member.since};
+    }
+  }
+  for (auto& [cookie, member] : group.members) {
+    if (member.holds_in(group.generation) && member.state == MemberState::Active &&
+        member.lineage != first.at(member.instance).lineage) {
+      member.state = MemberState::Pending;
+    }
+  }
+}
+
 // What follows from a change: a pending generation without members goes; one that is complete, or
-// stands alone, becomes active; an elastic group has no holes.
+// stands alone, becomes active; an instance that somebody waits for is served; an elastic group has
+// no holes.
 std::vector<Cookie> settle(Group& group) {
   if (group.pending_total != 0) {
     const size_t pending = group.held_instances(group.pending_generation).size();
@@ -126,6 +167,7 @@ std::vector<Cookie> settle(Group& group) {
       flip(group);
     }
   }
+  serve_vacant(group);
   std::vector<Cookie> renumbered;
   close_holes(group, renumbered);
   return renumbered;
@@ -144,6 +186,22 @@ void displace(Group& group, Cookie cookie) {
   if (!seated) {
     member.slot = kNoSlot;
     member.ordinal = group.free_ordinal(member.instance);
+  }
+}
+
+// The lineage that waits for this instance takes it over, with this member of it alone: its others
+// begin when they are used.
+void take_over(Group& group, Member& member) {
+  std::vector<Cookie> holders;
+  for (const auto& [cookie, other] : group.members) {
+    if (other.holds_in(group.generation) && other.instance == member.instance &&
+        other.lineage != member.lineage && !group.waits(other)) {
+      holders.push_back(cookie);
+    }
+  }
+  member.state = group.drained(member.instance) ? MemberState::Draining : MemberState::Active;
+  for (const Cookie cookie : holders) {
+    displace(group, cookie);
   }
 }
 
@@ -208,6 +266,10 @@ uint32_t Group::active_members() const {
 
 bool Group::current(const Member& member) const {
   return member.holds_in(generation) || (pending_total != 0 && member.holds_in(pending_generation));
+}
+
+bool Group::waits(const Member& member) const {
+  return member.state == MemberState::Pending && member.holds_in(generation);
 }
 
 std::set<uint32_t> Group::held_instances(uint64_t of_generation) const {
@@ -314,6 +376,19 @@ Group& Registry::commit(const Claim& claim, const Admission& admission, GroupSer
   return group;
 }
 
+bool Registry::begin_use(GroupSerial serial, Cookie cookie) {
+  const auto group = groups_.find(serial);
+  if (group == groups_.end()) {
+    return false;
+  }
+  const auto member = group->second.members.find(cookie);
+  if (member == group->second.members.end() || !group->second.waits(member->second)) {
+    return false;
+  }
+  take_over(group->second, member->second);
+  return true;
+}
+
 std::optional<Departure> Registry::depart(GroupSerial serial, Cookie cookie, Time now) {
   const auto found = groups_.find(serial);
   if (found == groups_.end()) {
@@ -343,6 +418,7 @@ Group& Registry::adopt(Group group) {
     by_member_[cookie] = group.serial;
   }
   Group& kept = groups_.insert_or_assign(group.serial, std::move(group)).first->second;
+  wait_again(kept);
   settle(kept);  // who died while no daemon ran may have left a generation complete, or alone
   count(kept, +1);
   return kept;
@@ -418,6 +494,11 @@ Result<void> Registry::set_drained(GroupSerial serial, std::optional<uint32_t> i
     const std::string what =
         (instance ? "instance " + std::to_string(*instance) : "any instance") + " of " + group.id;
     return fail(ENOENT, drained ? "nobody holds " + what : "no operator has drained " + what);
+  }
+  for (auto& [cookie, member] : group.members) {
+    if (group.waits(member) && which.contains(member.instance)) {
+      take_over(group, member);  // nobody has to serve until it is used
+    }
   }
   for (const uint32_t one : which) {
     configure(group, one, [&](Instance& i) { i.drained = drained; });

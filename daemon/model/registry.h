@@ -38,6 +38,7 @@ struct Claim {
   std::optional<Vacancy> vacancy;  // empty: the group's, or spread
   std::optional<uint32_t> weight;  // empty: the instance's, or 100
   Conflict conflict = Conflict::Takeover;
+  bool tells_use = false;    // claims again when the socket is first used: a takeover may wait
   int32_t pid = 0;           // 0: not visible from the daemon's pid namespace
   uint32_t process_uid = 0;  // its user, who need not be the owner of the socket
   std::string command;
@@ -99,6 +100,9 @@ struct Group {
   uint32_t active_members() const;
   // Of the active or the pending generation and not displaced; others drain for good.
   bool current(const Member& member) const;
+  // A member of the active generation that takes its instance over when it is first used: until
+  // then another lineage serves.
+  bool waits(const Member& member) const;
   std::set<uint32_t> held_instances(uint64_t of_generation) const;
   // The lowest that neither a seat nor a member of the instance has.
   uint32_t free_ordinal(uint32_t instance) const;
@@ -116,7 +120,8 @@ struct Admission {
   uint32_t total = 0;  // of the generation it joins
   uint64_t generation = 1;
   MemberState state = MemberState::Active;  // Pending even if this member completes the generation
-  Mode mode = Mode::Hash;                   // of the group
+  bool waits = false;      // Pending in the active generation: takes over when it is first used
+  Mode mode = Mode::Hash;  // of the group
   Vacancy vacancy = Vacancy::Spread;
   uint32_t weight = kDefaultWeight;
   std::vector<Cookie> displaced;  // members that drain from now on
@@ -147,6 +152,10 @@ class Registry {
   // the pending generation the active one (then members change their states), or end a pending one
   // for which an elastic group waited (then its instances may be renumbered, as in a departure).
   Group& commit(const Claim& claim, const Admission& admission, GroupSerial serial);
+
+  // A member that waits is used, or has waited long enough: its lineage takes the instance over.
+  // False if it does not wait.
+  bool begin_use(GroupSerial group, Cookie cookie);
 
   // A socket is gone, or left. Empty if no group has it.
   std::optional<Departure> depart(GroupSerial group, Cookie cookie, Time now);

@@ -26,6 +26,7 @@ void check(const subset::Config& config) {
   require(config.hold.time >= std::chrono::seconds(1));
   require(config.hold.receive_buffer_bytes >= 4096);
   require(config.linger <= std::chrono::seconds(86400));
+  require(config.takeover_wait <= std::chrono::seconds(5));
 }
 
 void check(const std::vector<subset::Complaint>& complaints) {

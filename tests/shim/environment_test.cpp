@@ -72,7 +72,8 @@ TEST_CASE("the environment makes a UDP bind join") {
   CHECK(seen.registration.wanted.conflict == static_cast<uint8_t>(subset::Conflict::Refuse));
   CHECK(seen.registration.wanted.flags ==
         (subset::protocol::kModeGiven | subset::protocol::kVacancyGiven |
-         subset::protocol::kWeightGiven | subset::protocol::kMustJoin));
+         subset::protocol::kWeightGiven | subset::protocol::kMustJoin |
+         subset::protocol::kTellsUse));
 }
 
 TEST_CASE("SUBSET=auto is elastic, unless the program declares") {
@@ -82,10 +83,11 @@ TEST_CASE("SUBSET=auto is elastic, unless the program declares") {
           with(daemon, {{"SUBSET", "auto"}}));
   const auto seen = daemon.seen();
   REQUIRE(seen.size() == 2);
-  CHECK(seen[0].registration.wanted.flags == subset::protocol::kElastic);
+  CHECK(seen[0].registration.wanted.flags ==
+        (subset::protocol::kElastic | subset::protocol::kTellsUse));
   CHECK(seen[0].registration.wanted.total == 0);
   CHECK(seen[0].registration.wanted.instance == subset::kAnyInstance);
-  CHECK(seen[1].registration.wanted.flags == 0);
+  CHECK(seen[1].registration.wanted.flags == subset::protocol::kTellsUse);
   CHECK(seen[1].registration.wanted.total == 4);
 }
 

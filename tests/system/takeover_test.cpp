@@ -21,6 +21,7 @@ namespace {
 
 constexpr char kAddress[] = "127.0.0.1:5353";
 constexpr char kGroup[] = "udp/127.0.0.1:5353";
+constexpr char kPatient[] = "[groups]\ntakeover_wait_milliseconds = 5000\n";
 constexpr uint32_t kInstances = 8;
 constexpr uint32_t kFlows = 64;
 constexpr uint32_t kOld = 3;
@@ -81,6 +82,75 @@ TEST_SUITE("system") {
     CHECK(status.group(kGroup).home == flows.sent());
     CHECK(status.group(kGroup).alternative == 0);
     CHECK(status.group(kGroup).kernel == 0);
+  }
+
+  // More comes while the newcomer does not read than its queue would hold.
+  TEST_CASE("a newcomer takes over when it first reads, and nothing is lost with default buffers") {
+    Machine machine;
+    DaemonProcess daemon(machine, DaemonProcess::Listener::Own, "off", kPatient);
+    UdpServer old(machine,
+                  {.id = 0, .addresses = {kAddress}, .environment = daemon.environment("0/1")});
+    UdpFlows flows(kAddress, kFlows);
+    UdpServer newcomer(
+        machine,
+        {.id = 1, .addresses = {kAddress}, .environment = daemon.environment("0/1"), .late = true});
+    const pid_t pid = newcomer.process().pid();
+    CHECK(member_of(daemon.status().group(kGroup), pid)->state == "pending");
+    CHECK(flows.exchange(20));
+    for (uint32_t owner : flows.owners()) CHECK(owner == 0);
+    CHECK(daemon.status().group(kGroup).of(0)->pid == old.process().pid());
+
+    PacedLoad load(flows);
+    load.wait_rounds(5);
+    newcomer.process().signal(SIGUSR1);
+    REQUIRE(eventually(
+        [&] { return member_of(daemon.status().group(kGroup), pid)->state == "active"; }));
+    load.wait_rounds(20);
+    load.stop();
+    CHECK(flows.lost().empty());
+    for (uint32_t owner : flows.owners()) CHECK(owner == 1);
+  }
+
+  TEST_CASE("a newcomer whose reading is not seen takes over when time is up") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    UdpServer old(machine,
+                  {.id = 0, .addresses = {kAddress}, .environment = daemon.environment("0/1")});
+    UdpServer newcomer(
+        machine,
+        {.id = 1, .addresses = {kAddress}, .environment = daemon.environment("0/1"), .late = true});
+    const pid_t pid = newcomer.process().pid();
+    REQUIRE(eventually(
+        [&] { return member_of(daemon.status().group(kGroup), pid)->state == "active"; }));
+  }
+
+  TEST_CASE("a newcomer that dies before it reads changes nothing; a holder that dies gives way") {
+    Machine machine;
+    DaemonProcess daemon(machine, DaemonProcess::Listener::Own, "off", kPatient);
+    UdpServer old(machine,
+                  {.id = 0, .addresses = {kAddress}, .environment = daemon.environment("0/1")});
+    UdpFlows flows(kAddress, kFlows);
+    const UdpServerOptions late{
+        .id = 1, .addresses = {kAddress}, .environment = daemon.environment("0/1"), .late = true};
+    {
+      UdpServer newcomer(machine, late);
+      newcomer.process().signal(SIGKILL);
+      newcomer.process().wait();
+    }
+    CHECK(flows.exchange(5));
+    for (uint32_t owner : flows.owners()) CHECK(owner == 0);
+    UdpServer newcomer(machine, late);
+    const pid_t pid = newcomer.process().pid();
+    daemon.kill9();
+    daemon.start();
+    CHECK(member_of(daemon.status().group(kGroup), pid)->state == "pending");
+    old.process().signal(SIGKILL);
+    old.process().wait();
+    REQUIRE(eventually(
+        [&] { return member_of(daemon.status().group(kGroup), pid)->state == "active"; }));
+    newcomer.process().signal(SIGUSR1);
+    CHECK(flows.exchange(5));
+    for (uint32_t owner : flows.owners()) CHECK(owner == 1);
   }
 
   TEST_CASE("SUBSET_CONFLICT=refuse leaves the holder alone") {

@@ -19,6 +19,7 @@ Command make_command(const UdpServerOptions& options, const std::string& report)
                   .listener = options.passed};
   command.argv.insert(command.argv.end(), {"--report", report});
   if (options.reuse) command.argv.emplace_back("--reuse");
+  if (options.late) command.argv.emplace_back("--late");
   if (options.passed >= 0) command.argv.emplace_back("--passed");
   if (!options.on_usr1.empty())
     command.argv.insert(command.argv.end(), {"--on-usr1", options.on_usr1});

@@ -18,6 +18,7 @@ struct UdpServerOptions {
   int network = -1;
   int passed = -1;           // a socket that it serves too, passed on the way systemd does
   std::string on_usr1 = {};  // what it does to its socket at SIGUSR1
+  bool late = false;         // has the default receive buffer, and reads from SIGUSR1 on
   std::string from;          // a path at which somebody sends it a socket to serve
 };
 

@@ -3,14 +3,16 @@
 // It answers every datagram with its id, and writes down in which order each flow reached it.
 //
 //   udp_server --id N [--report FILE] [--reuse] [--passed] [--from PATH] [--on-usr1 WHAT]
-//              ADDRESS:PORT...
+//              [--late] ADDRESS:PORT...
 //
 // --passed serves the socket that it is started with as descriptor 3, --from the one that somebody
 // sends who listens at PATH (AF_UNIX); both beside the addresses, of which there may be none.
 // --reuse sets SO_REUSEADDR and SO_REUSEPORT by itself, as a server that escaped the shim may.
-// --on-usr1 is what it does to its first socket at SIGUSR1, and says "done": "connect" to a peer
-// that never speaks, "dissolve" (connect to AF_UNSPEC), "unshare" (SO_REUSEPORT off). SIGTERM ends
-// it; the report is then one line a flow: "FLOW COUNT DISORDER".
+// --late waits for SIGUSR1 before it looks at its sockets for the first time, with the receive
+// buffer that the kernel gives by default. --on-usr1 is what it does to its first socket at
+// SIGUSR1, and says "done": "connect" to a peer that never speaks, "dissolve" (connect to
+// AF_UNSPEC), "unshare" (SO_REUSEPORT off). SIGTERM ends it; the report is then one line a flow:
+// "FLOW COUNT DISORDER".
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -38,6 +40,7 @@ struct Arguments {
   std::string report;
   bool reuse = false;
   bool passed = false;
+  bool late = false;
   std::string from;
   std::string on_usr1;
   std::vector<std::string> addresses;
@@ -64,6 +67,8 @@ Arguments parse(int argc, char** argv) {
       arguments.reuse = true;
     } else if (word == "--passed") {
       arguments.passed = true;
+    } else if (word == "--late") {
+      arguments.late = true;
     } else if (word == "--from" && i + 1 < argc) {
       arguments.from = argv[++i];
     } else if (word == "--on-usr1" && i + 1 < argc) {
@@ -88,7 +93,7 @@ void make_room(int fd) {
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes) < 0) die("setsockopt");
 }
 
-int open_socket(const Address& address, bool reuse) {
+int open_socket(const Address& address, bool reuse, bool roomy) {
   int fd = socket(address.family(), SOCK_DGRAM, 0);
   if (fd < 0) die("socket");
   int yes = 1;
@@ -96,7 +101,7 @@ int open_socket(const Address& address, bool reuse) {
                 setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes) < 0)) {
     die("setsockopt");
   }
-  make_room(fd);
+  if (roomy) make_room(fd);
   if (bind(fd, address.get(), address.size()) < 0) die("bind");
   return fd;
 }
@@ -177,6 +182,13 @@ void serve(const std::vector<int>& fds, const Arguments& arguments,
   }
 }
 
+void wait_for_usr1() {
+  sigset_t open_mask;
+  sigemptyset(&open_mask);
+  while (!g_asked && !g_stopped) sigsuspend(&open_mask);
+  g_asked = 0;
+}
+
 void handle_stop_signal() {
   sigset_t blocked;
   sigemptyset(&blocked);
@@ -194,13 +206,14 @@ int run(const Arguments& arguments) {
   handle_stop_signal();
   std::vector<int> fds;
   for (const std::string& text : arguments.addresses) {
-    fds.push_back(open_socket(Address(text), arguments.reuse));
+    fds.push_back(open_socket(Address(text), arguments.reuse, !arguments.late));
   }
   if (arguments.passed) fds.push_back(3);
   if (!arguments.from.empty()) fds.push_back(receive_socket(arguments.from));
   std::puts("ready");
   std::fflush(stdout);
 
+  if (arguments.late) wait_for_usr1();
   std::map<uint32_t, FlowReport> flows;
   serve(fds, arguments, flows);
 

@@ -37,6 +37,7 @@ TEST_CASE("nothing is the defaults") {
   CHECK(config->http_listen == "127.0.0.1:9753");
   CHECK(config->hold.time == std::chrono::seconds(30));
   CHECK(config->linger == std::chrono::seconds(30));
+  CHECK(config->takeover_wait == std::chrono::seconds(1));
 }
 
 TEST_CASE("every key arrives where it belongs") {
@@ -68,6 +69,7 @@ connections = 15
 idle_seconds = 16
 [groups]
 linger_seconds = 0
+takeover_wait_milliseconds = 23
 [hold]
 seconds = 21
 receive_buffer_bytes = 65536
@@ -93,6 +95,7 @@ receive_buffer_bytes = 65536
   CHECK(config->limits.connections == 15);
   CHECK(config->limits.idle == std::chrono::seconds(16));
   CHECK(config->linger == std::chrono::seconds(0));
+  CHECK(config->takeover_wait == std::chrono::milliseconds(23));
   CHECK(config->hold.time == std::chrono::seconds(21));
   CHECK(config->hold.receive_buffer_bytes == 65536);
 }
@@ -120,6 +123,7 @@ TEST_CASE("the example is right, and says the defaults") {
   CHECK(example->limits.idle == defaults.limits.idle);
   CHECK(example->hold == defaults.hold);
   CHECK(example->linger == defaults.linger);
+  CHECK(example->takeover_wait == defaults.takeover_wait);
 }
 
 TEST_CASE("all that is wrong is said, in order, with lines") {

@@ -210,10 +210,11 @@ TEST_CASE("a reclaim's fields are a registration's, and an address") {
 
 TEST_CASE("a registration's flags: known bits only") {
   auto error = [](auto alter) { return altered_error(good_register(), alter, 1); };
-  for (uint8_t flag : {kModeGiven, kVacancyGiven, kMustJoin, kWeightGiven}) {
+  for (uint8_t flag :
+       {kModeGiven, kVacancyGiven, kMustJoin, kWeightGiven, subset::protocol::kTellsUse}) {
     CHECK(error([&](Register& m) { m.wanted.flags = flag; }) == 0);
   }
-  for (unsigned bit = 5; bit < 8; ++bit) {
+  for (unsigned bit = 6; bit < 8; ++bit) {
     CHECK(error([&](Register& m) { m.wanted.flags = static_cast<uint8_t>(1u << bit); }) == EPROTO);
   }
 }

@@ -95,14 +95,15 @@ void check_states(const Group& group) {
       CHECK(member.state == Draining);
     } else if (member.generation != group.generation) {
       CHECK(member.state == Pending);
-    } else if (member.state != Held) {
+    } else if (member.state != Held && !group.waits(member)) {
       CHECK(member.state == (group.drained(member.instance) ? Draining : Active));
     }
   }
 }
 
 void check_generations(const Group& group) {
-  std::map<std::pair<uint64_t, uint32_t>, LineageId> holders;
+  // Of an instance there is one lineage that serves, and with it at most one that waits.
+  std::map<std::tuple<uint64_t, uint32_t, bool>, LineageId> holders;
   for (const auto& [cookie, member] : group.members) {
     if (!group.current(member)) {
       continue;
@@ -110,8 +111,13 @@ void check_generations(const Group& group) {
     const uint32_t total =
         member.generation == group.generation ? group.total : group.pending_total;
     CHECK(member.instance < total);
-    const auto name = std::pair(member.generation, member.instance);
+    const auto name = std::tuple(member.generation, member.instance, group.waits(member));
     CHECK(holders.emplace(name, member.lineage).first->second == member.lineage);
+  }
+  for (const auto& [cookie, member] : group.members) {
+    if (group.waits(member)) {
+      CHECK(holders.contains({group.generation, member.instance, false}));
+    }
   }
   if (group.pending_total != 0) {
     CHECK(group.pending_generation > group.generation);
@@ -185,7 +191,7 @@ class History {
   explicit History(uint32_t seed) : random_(seed) {}
 
   void step() {
-    switch (pick(11)) {
+    switch (pick(12)) {
       case 0:
       case 1:
       case 2:
@@ -207,6 +213,9 @@ class History {
         break;
       case 9:
         restart();
+        break;
+      case 10:
+        begin_use();
         break;
       default:
         same_claim_again();
@@ -232,6 +241,7 @@ class History {
     claim.key.v6only = claim.cookie % 3 == 0;
     claim.key.uid = kUsers[claim.cookie / 6];
     claim.elastic = pick(3) == 0;
+    claim.tells_use = coin();
     claim.conflict = coin() ? Conflict::Takeover : Conflict::Refuse;
     if (pick(4) == 0) {
       claim.weight = 1 + pick(kMaxWeight);
@@ -281,8 +291,10 @@ class History {
     last_.instance = before.instance;
     const Result<Admission> admission = world_.join(last_);
     REQUIRE(admission);
-    CHECK(admission->known);
-    CHECK(admission->slot == before.slot);
+    CHECK(admission->instance == before.instance);
+    const bool moves = before.state == Pending && !last_.tells_use;  // where the holder was
+    CHECK((admission->known || moves));
+    CHECK((admission->slot == before.slot || moves));
   }
 
   void depart() {
@@ -292,6 +304,15 @@ class History {
     const auto departure = world_.registry.depart(serial, cookie, Time{});
     CHECK(departure.has_value() == (group != nullptr));
     CHECK(world_.registry.with_member(cookie) == nullptr);
+  }
+
+  void begin_use() {
+    const Cookie cookie = 1 + pick(30);
+    const Group* group = world_.registry.with_member(cookie);
+    const bool waits = group != nullptr && group->waits(group->members.at(cookie));
+    const GroupSerial serial = group != nullptr ? group->serial : 1;
+    CHECK(world_.registry.begin_use(serial, cookie) == waits);
+    CHECK((!waits || !group->waits(group->members.at(cookie))));
   }
 
   void operate() {
@@ -530,6 +551,117 @@ TEST_CASE("takeover: the newcomer gets the first seat, the old members drain") {
   CHECK(world.join(claim_of(6, 3, 0, 2))->slot == 1);
   world.registry.depart(1, 1, Time{});
   check_all(world.registry);
+}
+
+Claim patient_claim(Cookie cookie, LineageId lineage, uint32_t instance, uint32_t total) {
+  Claim claim = claim_of(cookie, lineage, instance, total);
+  claim.tells_use = true;
+  return claim;
+}
+
+TEST_CASE("a takeover waits for the first use, and the holder serves until then") {
+  World world;
+  REQUIRE(world.join(patient_claim(1, 1, 0, 2)));
+  CHECK(world.member(1).state == Active);  // nobody to wait for
+  const auto first = world.join(patient_claim(2, 2, 0, 2));
+  const auto second = world.join(patient_claim(3, 2, 0, 2));
+  REQUIRE((first && second));
+  CHECK((first->waits && second->waits));
+  CHECK(first->displaced.empty());
+  CHECK(first->slot != world.member(1).slot);
+  CHECK(world.member(1).state == Active);
+  CHECK(Registry::selectable(world.group()).size() == 1);
+  check_all(world.registry);
+
+  SUBCASE("it claims again: its lineage takes over, its others join when they are used") {
+    const auto used = world.join(claim_of(2, 2, 0, 2));
+    REQUIRE(used);
+    CHECK(used->displaced == std::vector<Cookie>{1});
+    CHECK(used->slot == 0);  // the holder's: its counter goes on
+    CHECK(used->vacates == first->slot);
+    CHECK(world.member(2).state == Active);
+    CHECK(world.member(3).state == Pending);
+    CHECK(world.member(1).state == Draining);
+    CHECK(world.join(claim_of(3, 2, 0, 2))->displaced.empty());
+    CHECK(world.member(3).state == Active);
+  }
+  SUBCASE("time is up") {
+    CHECK(world.registry.begin_use(1, 3));
+    CHECK(world.member(3).state == Active);
+    CHECK(world.member(2).state == Pending);
+    CHECK(world.member(1).displaced);
+    CHECK_FALSE(world.registry.begin_use(1, 3));
+  }
+  SUBCASE("the holder goes") {
+    world.registry.depart(1, 1, Time{});
+    CHECK(world.member(2).state == Active);
+    CHECK(world.member(3).state == Active);
+  }
+  SUBCASE("the holder is drained") {
+    REQUIRE(world.registry.set_drained(1, 0, true));
+    CHECK(world.member(1).displaced);
+    CHECK(world.member(2).state == Draining);
+    REQUIRE(world.registry.set_drained(1, 0, false));
+    CHECK(world.member(1).state == Draining);
+    CHECK(world.member(2).state == Active);
+  }
+  SUBCASE("it dies") {
+    world.registry.depart(1, 2, Time{});
+    world.registry.depart(1, 3, Time{});
+    CHECK(world.member(1).state == Active);
+  }
+  SUBCASE("the newest wins") {
+    CHECK(world.join(patient_claim(4, 3, 0, 2))->displaced == std::vector<Cookie>{2, 3});
+    CHECK(world.member(1).state == Active);
+    CHECK(world.join(claim_of(2, 2, 0, 2))->state == Draining);
+    CHECK(world.join(claim_of(4, 3, 0, 2))->displaced == std::vector<Cookie>{1});
+    CHECK(world.member(4).state == Active);
+  }
+  SUBCASE("the holder opens another socket") {
+    CHECK(world.join(patient_claim(4, 1, 0, 2))->state == Active);
+    CHECK(world.member(2).state == Pending);
+  }
+  SUBCASE("who does not tell of its use takes over at once") {
+    CHECK(world.join(claim_of(4, 3, 0, 2))->displaced == std::vector<Cookie>{1, 2, 3});
+    CHECK(world.member(4).state == Active);
+  }
+  check_all(world.registry);
+}
+
+TEST_CASE("only a datagram socket waits, and only for who serves") {
+  World world;
+  Claim tcp = patient_claim(1, 1, 0, 1);
+  tcp.key = key_of(80, Protocol::Tcp);
+  REQUIRE(world.join(tcp));
+  tcp.cookie = tcp.lineage = 2;
+  CHECK(world.join(tcp)->displaced == std::vector<Cookie>{1});
+
+  REQUIRE(world.join(patient_claim(3, 3, 0, 1)));
+  Claim refuse = patient_claim(4, 4, 0, 1);
+  refuse.conflict = Conflict::Refuse;
+  CHECK(world.join(refuse).error().code == EBUSY);
+  REQUIRE(world.registry.hold(2, 3));
+  CHECK(world.join(patient_claim(4, 4, 0, 1))->displaced == std::vector<Cookie>{3});
+  REQUIRE(world.registry.set_drained(2, 0, true));
+  CHECK(world.join(patient_claim(5, 5, 0, 1))->displaced == std::vector<Cookie>{4});
+}
+
+TEST_CASE("a daemon that starts lets wait who came last") {
+  World world;
+  Claim claim = patient_claim(2, 1, 0, 1);
+  claim.now = Time{std::chrono::seconds(1)};
+  REQUIRE(world.join(claim));
+  claim = patient_claim(1, 2, 0, 1);
+  claim.now = Time{std::chrono::seconds(2)};
+  REQUIRE(world.join(claim));
+  Group found = world.group();
+  for (auto& [cookie, member] : found.members) {
+    member.state = Active;  // of pins and tags
+  }
+  Registry next(kOwnInode);
+  const Group& adopted = next.adopt(found);
+  CHECK(adopted.members.at(2).state == Active);
+  CHECK(adopted.waits(adopted.members.at(1)));
 }
 
 TEST_CASE("who has been displaced does not take the instance back") {
