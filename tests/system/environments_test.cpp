@@ -94,6 +94,30 @@ TEST_SUITE("system") {
     check_joined(machine, daemon, start(machine, daemon, {kBind, "drop", "filter"}));
   }
 
+  // A takeover over UDP takes effect at the successor's first receive, of which its shim tells the
+  // daemon by calls that this filter kills for: the daemon sees by the holder that there will be
+  // one, and does not ask for that.
+  TEST_CASE("the same, as successor of one that is confined already") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    const std::vector<std::string> steps{kBind, "drop", "filter"};
+    Process holder = start(machine, daemon, steps);
+    Process successor = start(machine, daemon, steps);
+    check_joined(machine, daemon, successor);
+    CHECK(holder.alive());
+  }
+
+  TEST_CASE("a successor that drops its user after its bind") {
+    Machine machine;
+    DaemonProcess daemon(machine);
+    Process holder = start(machine, daemon, {kBind, "drop"});
+    Process successor = start(machine, daemon, {kBind, "drop"});
+    REQUIRE(
+        eventually([&] { return daemon.status().group(kGroup).of(0)->pid == successor.pid(); }));
+    check_joined(machine, daemon, successor);
+    CHECK(holder.alive());
+  }
+
   TEST_CASE("a seccomp filter that was there before the bind, and refuses the shim its calls") {
     Machine machine;
     DaemonProcess daemon(machine);
