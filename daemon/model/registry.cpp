@@ -141,7 +141,8 @@ void wait_again(Group& group) {
     if (!member.holds_in(group.generation) || group.waits(member)) {
       continue;
     }
-    const auto [entry, fresh] = first.try_emplace(member.instance, member.lineage, member.since);
+    const auto [entry, fresh] =
+        first.try_emplace(member.instance, First{member.lineage, member.since});
     if (!fresh && member.since < entry->second.since) {
       entry->second = {member.lineage, member.since};
     }
