@@ -68,7 +68,7 @@ MemberState state_in(const Group& group, const Target& target, uint32_t instance
   if (target.generation != group.generation) {
     return MemberState::Pending;
   }
-  return group.drained(instance) ? MemberState::Draining : MemberState::Active;
+  return group.serving_state(instance);
 }
 
 // Commands are the user's words: no control characters from there to a terminal.
@@ -107,8 +107,9 @@ bool serves(const Group& group, LineageId lineage, uint32_t instance) {
 // Who already serves is not the one to decide about those who wait to take over from it.
 void spare_waiting(std::vector<const Member*>& list, const Group& group, LineageId lineage,
                    uint32_t instance) {
-  if (serves(group, lineage, instance)) {
-    std::erase_if(list, [&](const Member* member) { return group.waits(*member); });
+  const auto waits = [&](const Member* member) { return group.waits(*member); };
+  if (std::ranges::any_of(list, waits) && serves(group, lineage, instance)) {
+    std::erase_if(list, waits);
   }
 }
 

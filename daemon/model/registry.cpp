@@ -69,7 +69,7 @@ void flip(Group& group) {
   group.elastic = false;
   for (auto& [cookie, member] : group.members) {
     if (member.holds_in(group.generation)) {
-      member.state = group.drained(member.instance) ? MemberState::Draining : MemberState::Active;
+      member.state = group.serving_state(member.instance);
     }
   }
 }
@@ -116,15 +116,23 @@ void close_holes(Group& group, std::vector<Cookie>& renumbered) {
 
 // Where nobody serves an instance, who waits to take it over does.
 void serve_vacant(Group& group) {
-  std::set<uint32_t> served;
+  std::set<uint32_t> vacant;
+  for (const auto& [cookie, member] : group.members) {
+    if (group.waits(member)) {
+      vacant.insert(member.instance);
+    }
+  }
+  if (vacant.empty()) {
+    return;  // as a rule, and then at each join of a large group
+  }
   for (const auto& [cookie, member] : group.members) {
     if (member.holds_in(group.generation) && !group.waits(member)) {
-      served.insert(member.instance);
+      vacant.erase(member.instance);
     }
   }
   for (auto& [cookie, member] : group.members) {
-    if (group.waits(member) && !served.contains(member.instance)) {
-      member.state = group.drained(member.instance) ? MemberState::Draining : MemberState::Active;
+    if (group.waits(member) && vacant.contains(member.instance)) {
+      member.state = group.serving_state(member.instance);
     }
   }
 }
@@ -200,7 +208,7 @@ void take_over(Group& group, Member& member) {
       holders.push_back(cookie);
     }
   }
-  member.state = group.drained(member.instance) ? MemberState::Draining : MemberState::Active;
+  member.state = group.serving_state(member.instance);
   for (const Cookie cookie : holders) {
     displace(group, cookie);
   }
@@ -267,6 +275,10 @@ uint32_t Group::active_members() const {
 
 bool Group::current(const Member& member) const {
   return member.holds_in(generation) || (pending_total != 0 && member.holds_in(pending_generation));
+}
+
+MemberState Group::serving_state(uint32_t instance) const {
+  return drained(instance) ? MemberState::Draining : MemberState::Active;
 }
 
 bool Group::waits(const Member& member) const {

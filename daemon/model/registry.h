@@ -97,6 +97,8 @@ struct Group {
 
   uint32_t weight_of(uint32_t instance) const;
   bool drained(uint32_t instance) const;
+  // Of a member that holds the instance in the active generation, and is not held itself.
+  MemberState serving_state(uint32_t instance) const;
   uint32_t active_members() const;
   // Of the active or the pending generation and not displaced; others drain for good.
   bool current(const Member& member) const;
