@@ -91,8 +91,8 @@ class Groups {
   void settle();
   // At the end: what newcomers were told is theirs, and was put off, comes into force.
   void settle_put_off();
-  // Is what was changed in this group in force? Newcomers that may wait (model/pace.h) change
-  // nothing yet.
+  // Is what was changed in this group in force? Newcomers that are put off (model/pace.h)
+  // change nothing yet.
   bool settled(GroupSerial group) const { return !changed_.contains(group); }
 
   // 0: there is none.
@@ -141,7 +141,7 @@ class Groups {
     std::vector<observe::Stranger> misplaced;  // members; as of the last sweep
     std::string foreign;                       // who decides instead of our program; or empty
     std::map<Cookie, KeptSocket> kept;
-    std::chrono::steady_clock::time_point pause_ends;  // until then newcomers that may wait do
+    std::chrono::steady_clock::time_point pause_ends;  // until then newcomers are put off
     Loop::Handle put_off;                              // plans them then
   };
 

@@ -244,7 +244,7 @@ Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
   }
   parked_.erase(claim.cookie);
   const uint64_t generation = is_new ? 1 : registry_.find(serial)->generation;
-  const bool waits = !is_new && may_wait(*registry_.find(serial), *admission);
+  const bool later = !is_new && may_be_put_off(*registry_.find(serial), *admission);
   const bool handed_over = admission->known && is_held_by_other(claim);
   Group& group = registry_.commit(claim, *admission, serial);
   write_record(group, runtimes_.at(serial));
@@ -252,7 +252,7 @@ Result<Groups::Joined> Groups::join(const Claim& claim, int socket) {
   if (admission->waits && !admission->known) await_use(serial, claim.cookie);
   report_join(group, claim, *admission, generation, handed_over);
   report_foreign(group, runtimes_.at(serial), *seated);
-  waits ? put_off(serial) : changed(serial);
+  later ? put_off(serial) : changed(serial);
   std::string warning = admission->warning;
   if (!seated->empty()) warning += (warning.empty() ? "" : "; ") + group.id + ": " + *seated;
   for (const std::string& more : {report_uncounted(group, claim), keep(group, claim, socket)}) {

@@ -11,7 +11,7 @@ constexpr std::chrono::milliseconds kLongestPause{5};
 
 }  // namespace
 
-bool may_wait(const Group& group, const Admission& admission) {
+bool may_be_put_off(const Group& group, const Admission& admission) {
   return group.members.size() >= kPacedFrom && group.vacancy != Vacancy::Refuse &&
          admission.generation == group.generation && !admission.known &&
          admission.displaced.empty() && !admission.vacates;

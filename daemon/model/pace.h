@@ -15,7 +15,7 @@ inline constexpr size_t kPacedFrom = 256;
 // its slot, and what it will get goes to the others until then: nothing is lost by that. Where
 // packets are refused for want of it, or go to somebody who is to have no more, it is planned at
 // once.
-bool may_wait(const Group& group, const Admission& admission);
+bool may_be_put_off(const Group& group, const Admission& admission);
 
 // Between two plans of a group for newcomers alone, from the time that the last one took: planning
 // is work for the whole group, and is to be but a part of what the daemon does for many who come.
