@@ -39,6 +39,16 @@ bool drained(const Document& status, pid_t pid) {
   return member && member->state == "draining" && member->queue_bytes == 0;
 }
 
+UdpServerOptions sole_instance(const DaemonProcess& daemon, uint32_t id) {
+  return {.id = id, .addresses = {kAddress}, .environment = daemon.environment("0/1")};
+}
+
+UdpServerOptions late_successor(const DaemonProcess& daemon) {
+  UdpServerOptions options = sole_instance(daemon, 1);
+  options.late = true;
+  return options;
+}
+
 TEST_SUITE("system") {
   TEST_CASE("a newcomer takes an instance over under load and nothing is lost") {
     Machine machine;
@@ -88,12 +98,9 @@ TEST_SUITE("system") {
   TEST_CASE("a newcomer takes over when it first reads, and nothing is lost with default buffers") {
     Machine machine;
     DaemonProcess daemon(machine, DaemonProcess::Listener::Own, "off", kPatient);
-    UdpServer old(machine,
-                  {.id = 0, .addresses = {kAddress}, .environment = daemon.environment("0/1")});
+    UdpServer old(machine, sole_instance(daemon, 0));
     UdpFlows flows(kAddress, kFlows);
-    UdpServer newcomer(
-        machine,
-        {.id = 1, .addresses = {kAddress}, .environment = daemon.environment("0/1"), .late = true});
+    UdpServer newcomer(machine, late_successor(daemon));
     const pid_t pid = newcomer.process().pid();
     CHECK(member_of(daemon.status().group(kGroup), pid)->state == "pending");
     CHECK(flows.exchange(20));
@@ -114,11 +121,8 @@ TEST_SUITE("system") {
   TEST_CASE("a newcomer whose reading is not seen takes over when time is up") {
     Machine machine;
     DaemonProcess daemon(machine);
-    UdpServer old(machine,
-                  {.id = 0, .addresses = {kAddress}, .environment = daemon.environment("0/1")});
-    UdpServer newcomer(
-        machine,
-        {.id = 1, .addresses = {kAddress}, .environment = daemon.environment("0/1"), .late = true});
+    UdpServer old(machine, sole_instance(daemon, 0));
+    UdpServer newcomer(machine, late_successor(daemon));
     const pid_t pid = newcomer.process().pid();
     REQUIRE(eventually(
         [&] { return member_of(daemon.status().group(kGroup), pid)->state == "active"; }));
@@ -127,19 +131,16 @@ TEST_SUITE("system") {
   TEST_CASE("a newcomer that dies before it reads changes nothing; a holder that dies gives way") {
     Machine machine;
     DaemonProcess daemon(machine, DaemonProcess::Listener::Own, "off", kPatient);
-    UdpServer old(machine,
-                  {.id = 0, .addresses = {kAddress}, .environment = daemon.environment("0/1")});
+    UdpServer old(machine, sole_instance(daemon, 0));
     UdpFlows flows(kAddress, kFlows);
-    const UdpServerOptions late{
-        .id = 1, .addresses = {kAddress}, .environment = daemon.environment("0/1"), .late = true};
     {
-      UdpServer newcomer(machine, late);
+      UdpServer newcomer(machine, late_successor(daemon));
       newcomer.process().signal(SIGKILL);
       newcomer.process().wait();
     }
     CHECK(flows.exchange(5));
     for (uint32_t owner : flows.owners()) CHECK(owner == 0);
-    UdpServer newcomer(machine, late);
+    UdpServer newcomer(machine, late_successor(daemon));
     const pid_t pid = newcomer.process().pid();
     daemon.kill9();
     daemon.start();
