@@ -128,7 +128,7 @@ struct subset_kernel_group {
 /* A question about one socket of the daemon's, and the answer. */
 struct subset_look {
 	__u32 descriptor;
-	__u32 padding;
+	__u32 references; /* as in subset_sample */
 	struct subset_kernel_group kernel_group;
 };
 

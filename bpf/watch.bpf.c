@@ -356,14 +356,18 @@ int look_at_socket(struct subset_look *look)
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	struct file **files = BPF_CORE_READ(table, fd);
 	struct socket *socket;
+	struct sock *sk;
 	struct file *file = NULL;
 
 	if (look->descriptor >= BPF_CORE_READ(table, max_fds))
 		return 0;
 	bpf_probe_read_kernel(&file, sizeof(file), files + look->descriptor);
 	socket = file ? BPF_CORE_READ(file, private_data) : NULL;
-	if (socket)
-		describe_group(BPF_CORE_READ(socket, sk), &look->kernel_group);
+	sk = socket ? BPF_CORE_READ(socket, sk) : NULL;
+	if (!sk)
+		return 0;
+	look->references = references_of(sk);
+	describe_group(sk, &look->kernel_group);
 	return 0;
 }
 

@@ -85,6 +85,9 @@ struct Reclaim {
 // OfSocket::flags of a Leave: the socket stays bound, as its workers have siblings of it. It is
 // neither a member nor a stranger.
 inline constexpr uint32_t kParked = 1u << 0;
+// The sender is about to close its descriptor: leave, unless somebody has another one (EBUSY). Not
+// together with kParked.
+inline constexpr uint32_t kLastOnly = 1u << 1;
 
 // Leave and Query: the descriptor says it all.
 struct OfSocket {

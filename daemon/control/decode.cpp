@@ -161,8 +161,10 @@ Result<Message> check(const protocol::Reclaim& message) {
 }
 
 Result<Message> check(const protocol::OfSocket& message) {
-  const uint32_t known = message.header.kind == Kind::Leave ? protocol::kParked : 0;
-  if ((message.flags & ~known) != 0 || message.reserved0 != 0 || !all_zero(message.reserved)) {
+  constexpr uint32_t kOfLeave = protocol::kParked | protocol::kLastOnly;
+  const uint32_t known = message.header.kind == Kind::Leave ? kOfLeave : 0;
+  if ((message.flags & ~known) != 0 || message.flags == kOfLeave || message.reserved0 != 0 ||
+      !all_zero(message.reserved)) {
     return fail(EPROTO, "message with a reserved field or flag that is not 0");
   }
   return message;

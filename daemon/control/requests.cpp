@@ -168,13 +168,15 @@ void Requests::answer(const protocol::OfSocket& message, Request& request) {
     return request.connection->reply(reply_with(facts.error().code, facts.error().message()));
   if (message.header.kind == protocol::Kind::Query)
     return request.connection->reply(reply_to(groups_.query(facts->cookie)));
-  const bool parks = (message.flags & protocol::kParked) != 0;
-  const int socket = request.socket.get();
   const GroupSerial group = groups_.serial_of(facts->cookie);
-  reply_later(
-      std::move(request.connection),
-      reply_to(parks ? groups_.park(facts->cookie, socket) : groups_.leave(facts->cookie, socket)),
-      group);
+  reply_later(std::move(request.connection),
+              reply_to(leave(message.flags, facts->cookie, request.socket.get())), group);
+}
+
+Result<void> Requests::leave(uint32_t flags, Cookie cookie, int socket) {
+  if (flags & protocol::kParked) return groups_.park(cookie, socket);
+  if (flags & protocol::kLastOnly) return groups_.leave_before_close(cookie, socket);
+  return groups_.leave(cookie, socket);
 }
 
 void Requests::answer(const protocol::Status&, Request& request) {

@@ -43,6 +43,7 @@ class Requests final : public Handler {
   Result<Groups::Joined> join(const protocol::Register& message, const Request& request);
   using Clock = std::chrono::steady_clock;
   void count(const Result<Groups::Joined>& joined);
+  Result<void> leave(uint32_t flags, Cookie cookie, int socket);
   void reply_later(std::shared_ptr<Connection> connection, const protocol::Reply& reply,
                    GroupSerial group, std::optional<Clock::time_point> registering = {},
                    Fd socket = {});

@@ -71,6 +71,8 @@ class Groups {
   Result<Joined> join(const Claim& claim, int socket);
   Result<Joined> query(Cookie cookie) const;
   Result<void> leave(Cookie cookie, int socket);
+  // The same before its process closes it; EBUSY where that will not be the end of the socket.
+  Result<void> leave_before_close(Cookie cookie, int socket);
   // Leaves, and is known from now on as a socket that stays bound and gets nothing.
   Result<void> park(Cookie cookie, int socket);
 
@@ -165,6 +167,7 @@ class Groups {
   std::string report_uncounted(const Group& group, const Claim& claim);
   bool is_held_by_other(const Claim& claim) const;  // this socket, by another process
 
+  Result<void> leave(Cookie cookie, int socket, const char* why);
   Result<void> vacate(const Group& group, const Member& member);
   void depart(GroupSerial group, Cookie cookie, const char* why);
   bool sits(const Runtime& runtime, const Member& member) const;

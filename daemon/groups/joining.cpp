@@ -9,6 +9,7 @@
 
 #include "daemon/groups/groups.h"
 #include "daemon/kernel/process.h"
+#include "daemon/model/hold.h"
 #include "daemon/model/pace.h"
 
 namespace subset {
@@ -289,12 +290,28 @@ Result<void> Groups::vacate(const Group& group, const Member& member) {
 }
 
 Result<void> Groups::leave(Cookie cookie, int socket) {
+  return leave(cookie, socket, "it left the subset");
+}
+
+Result<void> Groups::leave(Cookie cookie, int socket, const char* why) {
   const Group* group = registry_.with_member(cookie);
   if (!group) return fail(ENOPROTOOPT, "the socket is in no group");
   if (auto vacated = vacate(*group, group->members.at(cookie)); !vacated) return vacated;
   (void)around_.watch->untag(socket);
-  depart(group->serial, cookie, "it left the subset");
+  depart(group->serial, cookie, why);
   return {};
+}
+
+// Somebody else has it where there is one more descriptor than the process' and that of its
+// message: a child, an activator, another thread that is in accept; or, with vacancy `hold`, the
+// daemon.
+Result<void> Groups::leave_before_close(Cookie cookie, int socket) {
+  constexpr uint32_t kOfThisRequest = 2;
+  auto found = around_.watch->look_at(socket);
+  if (!found) return tl::unexpected(found.error());
+  if (!is_abandoned(found->references, kOfThisRequest))
+    return fail(EBUSY, "others have the socket too, or keep it: it stays a member");
+  return leave(cookie, socket, "its process closes it");
 }
 
 // The tag remains, for the next daemon. Each worker that takes a sibling says so again.

@@ -35,7 +35,7 @@ observe::Stranger misplaced(const Member& member) {
 Result<std::string> Groups::attach(kernel::Steering& steering, int socket) {
   auto found = around_.watch->look_at(socket);
   if (!found) return tl::unexpected(found.error());
-  if (decider_of(*found, steering.stage()) == Decider::Server)
+  if (decider_of(found->kernel_group, steering.stage()) == Decider::Server)
     return foreign_reason(Decider::Server);
   if (auto done = steering.attach(socket); !done) return tl::unexpected(done.error());
   return std::string();

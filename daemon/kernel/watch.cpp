@@ -223,14 +223,14 @@ Result<void> Watch::untag(int socket) {
   return checked(bpf_map_delete_elem(bpf_map__fd(maps.tags), &socket), "untag the socket");
 }
 
-Result<subset_kernel_group> Watch::look_at(int socket) const {
+Result<subset_look> Watch::look_at(int socket) const {
   subset_look look{};
   look.descriptor = static_cast<uint32_t>(socket);
   LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &look, .ctx_size_in = sizeof look);
   const int program = bpf_program__fd(parts_->skeleton->progs.look_at_socket);
   if (auto run = checked(bpf_prog_test_run_opts(program, &options), "look at the socket"); !run)
     return tl::unexpected(run.error());
-  return look.kernel_group;
+  return look;
 }
 
 Result<std::vector<subset_sample>> Watch::sample() const {

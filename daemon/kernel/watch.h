@@ -36,7 +36,7 @@ class Watch {
   Result<void> untag(int socket);
 
   // What the kernel has made of one socket of this process, tagged or not: about 2 µs.
-  Result<subset_kernel_group> look_at(int socket) const;
+  Result<subset_look> look_at(int socket) const;
 
   // All tagged sockets of the machine, in all network namespaces, each once. About 1 µs a socket;
   // where the kernel refuses to iterate over tags, 1 µs a descriptor of the whole machine, and a

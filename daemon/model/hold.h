@@ -37,8 +37,8 @@ inline Result<void> check_kept(uint32_t uid, const Kept& kept, const Quotas& quo
   return {};
 }
 
-// Has nobody but the daemon a descriptor of it? `references` is the count of the open file, 0 where
-// it is not known; `own` is how many of them are the daemon's doing.
+// Has nobody else a descriptor of it? `references` is the count of the open file, 0 where it is not
+// known; `own` is how many of them are known whose they are: the daemon's, and its peer's.
 constexpr bool is_abandoned(uint32_t references, uint32_t own) {
   return references != 0 && references <= own;
 }

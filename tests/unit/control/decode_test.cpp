@@ -98,6 +98,11 @@ TEST_CASE("good messages come through whole") {
   auto parks = decode(bytes(parked), 1);
   REQUIRE(parks);
   CHECK(std::get<OfSocket>(*parks).flags == subset::protocol::kParked);
+  auto closed = of_socket(Kind::Leave);
+  closed.flags = subset::protocol::kLastOnly;
+  auto closes = decode(bytes(closed), 1);
+  REQUIRE(closes);
+  CHECK(std::get<OfSocket>(*closes).flags == subset::protocol::kLastOnly);
   auto query = decode(bytes(of_socket(Kind::Query)), 1);
   REQUIRE(query);
   CHECK(std::get<OfSocket>(*query).header.kind == Kind::Query);
@@ -235,13 +240,16 @@ TEST_CASE("an elastic registration has neither total nor instance") {
 TEST_CASE("reserved fields of the small messages") {
   for (Kind kind : {Kind::Leave, Kind::Query}) {
     const auto error = [&](auto alter) { return altered_error(of_socket(kind), alter, 1); };
-    CHECK(error([](OfSocket& m) { m.flags = 2; }) == EPROTO);
+    CHECK(error([](OfSocket& m) { m.flags = 4; }) == EPROTO);
+    CHECK(error([](OfSocket& m) { m.flags = 3; }) == EPROTO);
     CHECK(error([](OfSocket& m) { m.reserved0 = 1; }) == EPROTO);
     CHECK(error([](OfSocket& m) { m.reserved[0] = 1; }) == EPROTO);
   }
   auto query = of_socket(Kind::Query);
-  query.flags = subset::protocol::kParked;  // which is for those that leave
-  CHECK(error_of(query, 1) == EPROTO);
+  for (uint32_t flag : {subset::protocol::kParked, subset::protocol::kLastOnly}) {
+    query.flags = flag;  // which is for those that leave
+    CHECK(error_of(query, 1) == EPROTO);
+  }
   for (size_t i : {0, 1}) {
     Status status;
     status.reserved[i] = 1;
