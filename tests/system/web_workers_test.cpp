@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: MIT
 // nginx and gunicorn as they are, with a member for each of their forked workers: reloads, upgrades
 // and kills, under load.
-#include <errno.h>
 #include <signal.h>
 
-#include <atomic>
 #include <fstream>
 #include <optional>
 #include <set>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <doctest/doctest.h>
 
 #include "tests/system/harness/daemon_process.h"
+#include "tests/system/harness/load.h"
 #include "tests/system/harness/machine.h"
 #include "tests/system/harness/process.h"
 #include "tests/system/harness/workers.h"
@@ -24,47 +22,9 @@ namespace {
 
 constexpr char kNginx[] = "/usr/sbin/nginx";  // it executes itself by this name
 
-// Clients that make one connection after another until they are stopped.
-class HttpLoad {
- public:
-  explicit HttpLoad(size_t clients = 1) {
-    for (size_t i = 0; i < clients; i++) threads_.emplace_back([this] { work(); });
-  }
-  ~HttpLoad() { stop(); }
-
-  void stop() {
-    stopping_ = true;
-    for (std::thread& thread : threads_) thread.join();
-    threads_.clear();
-  }
-  void wait_answers(size_t more) const { wait_for(answered_ + more); }
-  void wait_for(size_t goal) const {
-    eventually([&] { return answered_ >= goal; }, 60s);
-  }
-  size_t answered() const { return answered_; }
-  size_t failed() const { return failed_; }
-  // errno of one that failed; 0: it was closed before there was a whole answer.
-  int error() const { return error_; }
-
- private:
-  void work() {
-    while (!stopping_) {
-      errno = 0;
-      if (ask_http() > 0) {
-        ++answered_;
-      } else {
-        ++failed_;
-        error_ = errno;
-      }
-    }
-  }
-
-  std::atomic<bool> stopping_ = false;
-  std::atomic<size_t> answered_ = 0;
-  std::atomic<size_t> failed_ = 0;
-  std::atomic<int> error_ = 0;
-  std::vector<std::thread> threads_;
-};
+bool answers() {
+  return ask_http() > 0;
+}
 
 std::string write_nginx_configuration(Machine& machine, bool background = false) {
   std::string path = machine.file("nginx.conf");
@@ -106,7 +66,7 @@ TEST_SUITE("system") {
     REQUIRE(has_members(daemon, kWorkers));
     check_each_answers(ask_often(ask_http, 200), active_pids(daemon));
 
-    HttpLoad load(4);
+    Load load(answers, 4);
     for (size_t reload = 1; reload <= 3; reload++) {
       auto old = active_pids(daemon);
       load.wait_for(reload * kConnections / 4);
@@ -177,7 +137,7 @@ TEST_SUITE("system") {
     const pid_t master = read_nginx_pid(machine);
     REQUIRE(has_members(daemon, kWorkers));
     auto old = active_pids(daemon);
-    HttpLoad load;
+    Load load(answers);
     load.wait_answers(100);
     REQUIRE(kill(master, SIGUSR2) == 0);
     REQUIRE(eventually([&] {
