@@ -9,6 +9,7 @@
 #include "shim/join.h"
 #include "shim/log.h"
 #include "shim/process.h"
+#include "shim/real.h"
 #include "shim/sibling.h"
 #include "shim/socket.h"
 #include "shim/spread.h"
@@ -47,7 +48,7 @@ void join_passed(int fd, const Socket& socket, const Endpoint& endpoint, const W
     return;
   }
   (void)enter(fd, socket, endpoint, wish);
-  close(companion);
+  real::close(companion);
 }
 
 void adopt(int fd, const Socket& socket, bool passed) {

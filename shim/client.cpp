@@ -39,7 +39,7 @@ class Connection {
         deadline_(now() + kPatience),
         fd_(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | (patient ? 0 : SOCK_NONBLOCK), 0)) {}
   ~Connection() {
-    if (fd_ >= 0) close(fd_);
+    if (fd_ >= 0) real::close(fd_);
   }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -147,7 +147,7 @@ ssize_t receive_packet(int fd, protocol::Reply& reply, int* received) {
       rights->cmsg_len == CMSG_LEN(sizeof *received))
     memcpy(received, CMSG_DATA(rights), sizeof *received);
   if (*received >= 0 && (header.msg_flags & MSG_CTRUNC)) {
-    close(*received);
+    real::close(*received);
     *received = -1;
   }
   return size;
@@ -198,7 +198,7 @@ int ask_for_socket(const void* message, size_t size, int fd, protocol::Reply& re
   int error = exchange(connection, message, size, fd);
   if (error == 0) error = connection.receive(reply, &received);
   if (error != 0 && received >= 0) {
-    close(received);
+    real::close(received);
     received = -1;
   }
   note_silence(error);

@@ -7,6 +7,7 @@
 
 #include "include/subset/so_subset.h"
 #include "shim/environment.h"
+#include "shim/farewell.h"
 #include "shim/guard.h"
 #include "shim/join.h"
 #include "shim/option.h"
@@ -190,6 +191,25 @@ int fcntl(int fd, int command, long argument) {
 int fcntl64(int fd, int command, long argument) {
   const int result = real::fcntl64(fd, command, argument);
   return duplicates(command) ? shim::duplicate(fd, result) : result;
+}
+
+// --- its end
+// --------------------------------------------------------------------------------------
+
+int close(int fd) {
+  if (shim::listeners.has(fd)) shim::as_guest([&] { return shim::leave_before_close(fd), 0; });
+  return real::close(fd);
+}
+
+int shutdown(int fd, int how) noexcept {
+  if (shim::listeners.has(fd))
+    shim::as_guest([&] { return shim::leave_before_shutdown(fd, how), 0; });
+  return real::shutdown(fd, how);
+}
+
+int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) noexcept {
+  shim::note_prctl(option);
+  return real::prctl(option, a, b, c, d);
 }
 
 // --- its owner

@@ -9,6 +9,7 @@
 
 #include "shim/client.h"
 #include "shim/fallback.h"
+#include "shim/farewell.h"
 #include "shim/known.h"
 #include "shim/log.h"
 #include "shim/process.h"
@@ -180,6 +181,7 @@ int enter(int fd, const Socket& socket, const Endpoint& endpoint, const Wish& wi
         fd, socket, endpoint, wish,
         {.error = reply.error != 0 ? reply.error : EPROTO, .text = reply.text});
   accept_reply(socket, endpoint, wish, reply);
+  if (!socket.udp()) listeners.put(fd);
   return 0;
 }
 
@@ -224,7 +226,7 @@ int listen_and_enter(int fd, const Socket& socket, const Endpoint& endpoint, con
   // A listen that failed must not leave a listener, whose connections nobody would accept. The
   // socket stays bound after this.
   const int error = errno;
-  if (!listening) shutdown(fd, SHUT_RD);
+  if (!listening) real::shutdown(fd, SHUT_RD);
   errno = error;
   return -1;
 }

@@ -9,6 +9,7 @@
 #include "shim/fallback.h"
 #include "shim/log.h"
 #include "shim/process.h"
+#include "shim/real.h"
 #include "shim/sibling.h"
 
 namespace subset::shim {
@@ -36,7 +37,7 @@ bool is_what_was_asked(int held, const Socket& socket, const Endpoint& endpoint)
 
 bool take(int held, int fd, Socket& socket, const Endpoint& endpoint) {
   if (!is_what_was_asked(held, socket, endpoint)) {
-    close(held);
+    real::close(held);
     return false;
   }
   copy_options(fd, held);
@@ -57,7 +58,7 @@ Reclaimed reclaim(int fd, Socket& socket, const Endpoint& endpoint, const Wish& 
     return fall_back(fd, wish.total, {.error = error}) == 0 ? Reclaimed::No : Reclaimed::Refused;
   if (held < 0) return Reclaimed::No;
   if (!assigns(reply)) {
-    close(held);
+    real::close(held);
     return Reclaimed::No;
   }
   if (!take(held, fd, socket, endpoint)) return Reclaimed::No;

@@ -12,6 +12,7 @@
 
 #include "shim/client.h"
 #include "shim/fallback.h"
+#include "shim/farewell.h"
 #include "shim/join.h"
 #include "shim/real.h"
 
@@ -176,7 +177,7 @@ bool bind_like(int from, int to) {
 
 void close_keeping_errno(int fd) {
   const int error = errno;
-  close(fd);
+  real::close(fd);
   errno = error;
 }
 
@@ -216,7 +217,7 @@ int form_group(int fd, const Socket& socket) {
   const int error = errno;
   const int off = 0;
   real::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &off, sizeof off);
-  if (sibling >= 0) close(sibling);
+  if (sibling >= 0) real::close(sibling);
   errno = error;
   return -1;
 }
@@ -228,6 +229,7 @@ bool put_in_place(int sibling, int fd) {
   if (status >= 0) real::fcntl(sibling, F_SETFL, status);
   const bool done =
       real::dup3(sibling, fd, flags >= 0 && (flags & FD_CLOEXEC) ? O_CLOEXEC : 0) == fd;
+  if (done) listeners.move(sibling, fd);
   close_keeping_errno(sibling);
   return done;
 }

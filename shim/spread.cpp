@@ -82,7 +82,7 @@ void join_by_sibling(int fd, const Endpoint& endpoint, const Socket& socket, con
   const int sibling = make_sibling(fd, socket);
   if (sibling < 0) return warn_shared();
   if (describe(sibling, twin) != 0 || enter(sibling, twin, endpoint, wish) != 0) {
-    close(sibling);
+    real::close(sibling);
     return;
   }
   if (forked) park(fd);

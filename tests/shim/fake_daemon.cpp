@@ -2,6 +2,7 @@
 #include "tests/shim/fake_daemon.h"
 
 #include <poll.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -53,6 +54,8 @@ Seen receive(int connection) {
   seen.size = static_cast<size_t>(size);
   memcpy(&seen.header, data, sizeof seen.header);
   if (seen.size == sizeof seen.registration) memcpy(&seen.registration, data, seen.size);
+  if (seen.header.kind == protocol::Kind::Leave && seen.size == sizeof(protocol::OfSocket))
+    memcpy(&seen.flags, data + offsetof(protocol::OfSocket, flags), sizeof seen.flags);
   const cmsghdr* rights = CMSG_FIRSTHDR(&message);
   if (rights && rights->cmsg_type == SCM_RIGHTS) {
     int fd = -1;

@@ -18,6 +18,7 @@ namespace subset::test {
 struct Seen {
   protocol::Header header;
   protocol::Register registration;  // where it is one
+  uint32_t flags = 0;               // of a Leave
   uint64_t cookie = 0;              // of the socket that came with it; 0: none came
   bool listening = false;
   size_t size = 0;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -217,6 +218,16 @@ void vfork_and_exec(const Arguments&) {
   wait_for(child);
 }
 
+// The child's copy of the descriptor, but the parent's memory.
+void close_in_vfork(const Arguments&) {
+  const pid_t child = vfork();  // NOLINT(clang-analyzer-security.insecureAPI.vfork)
+  if (child == 0) {
+    close(current);
+    _exit(0);
+  }
+  wait_for(child);
+}
+
 void spawn(const Arguments&) {
   pid_t child = 0;
   char* const arguments[] = {const_cast<char*>(self), nullptr};
@@ -346,6 +357,8 @@ const std::map<std::string, std::function<void(const Arguments&)>> kOperations =
     {"descriptors", count_descriptors},
     {"close", [](auto&) { close(current); }},
     {"closeall", close_all_but_stdout},
+    {"vforkclose", close_in_vfork},
+    {"confine", [](auto&) { report([] { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); }); }},
     {"storm", start_storm},
     {"calm", end_storm},
     {"many", bind_many},
