@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -164,14 +165,21 @@ TEST_CASE("10,000 watches cancelled at once leave nothing behind") {
 TEST_CASE("timers fire in the order of their time, and of their making where that is equal") {
   auto loop = make_loop();
   std::string order;
-  auto third = loop->after(6ms, [&] { order += 'c'; });
-  auto first = loop->after(2ms, [&] { order += 'a'; });
-  auto second = loop->after(4ms, [&] { order += 'b'; });
-  auto cancelled = loop->after(3ms, [&] { order += 'x'; });
+  std::map<std::chrono::steady_clock::time_point, char> due;  // time may pass between two of them
+  auto set = [&](Loop::Duration delay, char name) {
+    due[std::chrono::steady_clock::now() + delay] = name;
+    return loop->after(delay, [&order, name] { order += name; });
+  };
+  auto third = set(60ms, 'c');
+  auto first = set(20ms, 'a');
+  auto second = set(40ms, 'b');
+  auto cancelled = loop->after(30ms, [&] { order += 'x'; });
   cancelled.reset();
-  auto last = loop->after(8ms, [&] { loop->stop(); });
+  auto last = loop->after(200ms, [&] { loop->stop(); });
   run(*loop);
-  CHECK(order == "abc");
+  std::string expected;
+  for (const auto& [time, name] : due) expected += name;
+  CHECK(order == expected);
 }
 
 TEST_CASE("a timer is not early, and a single one fires once") {
