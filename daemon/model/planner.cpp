@@ -135,6 +135,7 @@ class Rebalance {
   }
 
   Row run() {
+    list_spare();
     return_to_former();
     hand_out([this](uint32_t bucket) { return home_member(bucket); });
     hand_out([this](uint32_t bucket) { return home_sibling(bucket); });
@@ -216,10 +217,20 @@ class Rebalance {
     return former != nobody_ && lacks(former) && spare(bucket);
   }
 
+  // No bucket becomes spare later: who lacks is given no more than that, and then has its quota.
+  void list_spare() {
+    spare_.reserve(row_.size());
+    for (uint32_t bucket = 0; bucket < row_.size() && missing_ > 0; ++bucket) {
+      if (spare(bucket)) {
+        spare_.push_back(bucket);
+      }
+    }
+  }
+
   // Latest move first: it is the one that is most likely being undone.
   void return_to_former() {
     std::vector<uint64_t> order;
-    for (uint32_t bucket = 0; bucket < row_.size(); ++bucket) {
+    for (const uint32_t bucket : spare_) {
       if (wanted_back(bucket)) {
         order.push_back(uint64_t{~row_[bucket].moved} << 32 | bucket);
       }
@@ -236,7 +247,10 @@ class Rebalance {
   // One pass: whom, if anybody, should each bucket that may go be given to?
   template <typename Taker>
   void hand_out(Taker taker) {
-    for (uint32_t bucket = 0; bucket < row_.size() && missing_ > 0; ++bucket) {
+    for (const uint32_t bucket : spare_) {
+      if (missing_ == 0) {
+        return;
+      }
       if (!spare(bucket)) {
         continue;
       }
@@ -313,6 +327,7 @@ class Rebalance {
   std::vector<Home> homes_;                       // by instance
   std::vector<uint32_t> holder_;                  // by bucket
   std::vector<int64_t> lacks_;                    // by party
+  std::vector<uint32_t> spare_;                   // buckets that may have had to go
   int64_t missing_ = 0;                           // sum of what parties lack
   std::optional<std::vector<uint32_t>> lacking_;  // parties that wait for anybody's buckets
   size_t turn_ = 0;                               // of these
