@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What the daemon costs: joining, many groups, large groups, planning, starting, restarting."""
+import contextlib
 import json
 import os
 import pathlib
@@ -20,12 +21,28 @@ def shim_env(lab):
             "SUBSET_LOG": "off"}
 
 
-def join_cost(lab, *arguments, plain=False):
-    return lab.ask([lab.tool("join_cost"), "--port", str(lab.port(2000)), *map(str, arguments),
-                    *(["--plain"] if plain else [])], env=None if plain else shim_env(lab))
+def join_cost(lab, *arguments, how="subset"):
+    command = [lab.tool("join_cost"), "--port", str(lab.port(2000)), *map(str, arguments)]
+    if how == "plain":
+        return lab.ask([*command, "--plain"])
+    if how == "bare":
+        with bare_daemon(lab) as environment:
+            return lab.ask(command, env=environment)
+    return lab.ask(command, env=shim_env(lab))
 
 
 # --- joining ---
+
+@contextlib.contextmanager
+def bare_daemon(lab):
+    """The environment of clients of a daemon that only answers."""
+    path = lab.scratch / "bare.sock"
+    daemon = lab.start([lab.tool("bare_daemon"), str(path)], DAEMON)
+    lab.until(path.exists, "bare_daemon does not serve", daemon)
+    yield {**shim_env(lab), "SUBSET_SOCKET": str(path)}
+    lab.stop(daemon)
+    path.unlink()
+
 
 def joining_table(lab):
     """Each client has one group and joins with one socket after the other."""
@@ -37,18 +54,19 @@ def joining_table(lab):
         ("failed", "no answer within 1 s", "{:,.0f}"),
     ])
     members = 5 if lab.options.smoke else 30
-    cases = [("plain", "1 client, no registration", 1, 0, True)]
+    cases = [("plain", "1 client, no registration", 1, 0, "plain"),
+             ("bare", "1 client, a daemon that only answers", 1, 0, "bare")]
     for clients in CLIENTS_AT_ONCE[:2] if lab.options.smoke else CLIENTS_AT_ONCE:
         label = f"{clients} client{'s' if clients > 1 else ''}"
-        cases.append((f"burst-{clients}", f"{label}, without a pause", clients, 0, False))
-    cases.append(("paced-64", "64 clients, 1,000 joins a second in all", 64, 1000, False))
-    for name, label, clients, rate, plain in cases:
+        cases.append((f"burst-{clients}", f"{label}, without a pause", clients, 0, "subset"))
+    cases.append(("paced-64", "64 clients, 1,000 joins a second in all", 64, 1000, "subset"))
+    for name, label, clients, rate, how in cases:
         table.system(name, label)
     for number in range(min(lab.options.rounds, 5)):
-        for name, label, clients, rate, plain in cases:
+        for name, label, clients, rate, how in cases:
             lab.say(f"joining: round {number + 1}, {label}")
             each = members if clients > 4 else members * 8
-            figures = join_cost(lab, "--clients", clients, "--members", each, "--rate", rate, plain=plain)
+            figures = join_cost(lab, "--clients", clients, "--members", each, "--rate", rate, how=how)
             table.add_all(name, {key: figures.get(key, 0) for key, _, _ in table.columns}, number)
             lab.wait_for_no_groups()
     return table
