@@ -8,6 +8,7 @@
 #include "shim/client.h"
 #include "shim/known.h"
 #include "shim/log.h"
+#include "shim/real.h"
 #include "shim/socket.h"
 
 namespace subset::shim {
@@ -15,12 +16,22 @@ namespace {
 
 constinit std::atomic<bool> confined{false};
 
+// A listener that was sent to a daemon that hangs would be open, and get connections, until that
+// one reads or dies, though its process has closed it. So another socket goes first.
+bool daemon_would_answer() {
+  const int nobodys = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (nobodys < 0) return false;
+  const bool answers = daemon_answers(nobodys);
+  real::close(nobodys);
+  return answers;
+}
+
 void say_farewell(int fd, uint32_t flags) {
   Socket socket;
   Known known;
   if (confined.load(std::memory_order_relaxed) || !listeners.take(fd) ||
       describe(fd, socket) != 0 || !known_sockets.find(socket.cookie, known) ||
-      !known.has(Known::kMember))
+      !known.has(Known::kMember) || !daemon_would_answer())
     return;
   const protocol::OfSocket message{
       .header = {.kind = protocol::Kind::Leave, .size = sizeof message}, .flags = flags};

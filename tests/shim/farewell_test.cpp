@@ -21,7 +21,12 @@ std::vector<Seen> told_after(const Operations& then, FakeDaemon::Answer answer =
   std::vector<Seen> seen = daemon.seen();
   REQUIRE(!seen.empty());
   CHECK(seen[0].header.kind == Kind::Register);
+  const uint64_t listener = seen[0].cookie;
   seen.erase(seen.begin());
+  // It asks whether there is a daemon with a socket that is nobody's.
+  std::erase_if(seen, [&](const Seen& one) {
+    return one.header.kind == Kind::Query && one.cookie != listener;
+  });
   return seen;
 }
 
@@ -48,10 +53,17 @@ TEST_CASE("a daemon that refuses, or knows no such leave, or says nothing, does 
   for (const FakeDaemon::Answer& refusal :
        {refuse(EBUSY, ""), refuse(EPROTO, ""), FakeDaemon::Answer([](int, const Seen&) {})}) {
     const auto answer = [&](int connection, const Seen& seen) {
-      seen.header.kind == Kind::Register ? grant(connection, seen) : refusal(connection, seen);
+      seen.header.kind != Kind::Leave ? grant(connection, seen) : refusal(connection, seen);
     };
     CHECK(told_after({"descriptors", "close", "descriptors"}, answer).size() == 1);
   }
+}
+
+TEST_CASE("a daemon that does not answer is not sent the listener, which it would keep open") {
+  const auto answer = [](int connection, const Seen& seen) {
+    if (seen.header.kind == Kind::Register) grant(connection, seen);
+  };
+  CHECK(told_after({"close"}, answer).empty());
 }
 
 TEST_CASE("the copies of children are not the process'") {
