@@ -7,7 +7,10 @@
 // Later they are pinned the other way round, and the daemon has to notice; at last all of one CPU
 // are gone, and its clients have to be served by the others.
 #include <csignal>
+#include <fstream>
 #include <set>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -57,6 +60,31 @@ bool served_by(Client client, uint32_t cpu, const Ids& ids) {
   return eventually([&] { return client(cpu, kFew) == ids; });
 }
 
+// A field of the namespace's Tcp counters (RFC 4022), of which one line has the names and the next
+// one the values.
+uint64_t tcp_counter(const std::string& name) {
+  std::ifstream file("/proc/thread-self/net/snmp");
+  std::string names;
+  std::string values;
+  while (std::getline(file, names) && !names.starts_with("Tcp:")) {
+  }
+  std::getline(file, values);
+  std::istringstream name_words(names);
+  std::istringstream value_words(values);
+  std::string found;
+  std::string value;
+  while (name_words >> found && value_words >> value)
+    if (found == name) return std::stoull(value);
+  return 0;
+}
+
+// A datagram is a selection, and so is a connection. A packet that is sent again, or that comes
+// when its connection is gone already and is answered by a reset, can be one more: on a machine
+// that is busy enough, one in 20,000 connections has been.
+uint64_t stray_packets() {
+  return tcp_counter("RetransSegs") + tcp_counter("OutRsts");
+}
+
 template <typename Server>
 void check_locality(DaemonProcess& daemon, const std::string& group, std::vector<Server>& servers,
                     const std::vector<uint32_t>& cpus, Client client) {
@@ -65,7 +93,8 @@ void check_locality(DaemonProcess& daemon, const std::string& group, std::vector
   CHECK(client(cpus[0], kTotal) == even);
   CHECK(client(cpus[1], kTotal) == odd);
   Document status = daemon.status();
-  CHECK(status.group(group).home == 2 * kTotal);
+  CHECK(status.group(group).home >= 2 * kTotal);
+  CHECK(status.group(group).home <= 2 * kTotal + stray_packets());
   CHECK(status.group(group).mode == "cpu");
 
   for (uint32_t i = 0; i < kInstances; i++)
