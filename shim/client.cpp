@@ -205,11 +205,15 @@ int ask_for_socket(const void* message, size_t size, int fd, protocol::Reply& re
   return error;
 }
 
+int ask_of(protocol::Kind kind, uint32_t flags, int fd, protocol::Reply& reply) {
+  const protocol::OfSocket message{.header = {.kind = kind, .size = sizeof message},
+                                   .flags = flags};
+  return ask(&message, sizeof message, fd, reply);
+}
+
 bool daemon_answers(int fd) {
-  const protocol::OfSocket message{
-      .header = {.kind = protocol::Kind::Query, .size = sizeof message}};
   protocol::Reply reply;
-  return ask(&message, sizeof message, fd, reply) == 0;
+  return ask_of(protocol::Kind::Query, 0, fd, reply) == 0;
 }
 
 }  // namespace subset::shim

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "protocol/message.h"
 
@@ -17,6 +18,9 @@ int ask(const void* message, size_t size, int fd, protocol::Reply& reply);
 // The same of a message that is answered by a descriptor, close-on-exec: -1 where none came, also
 // with a good reply. Nothing is asked of a daemon that does not answer in time.
 int ask_for_socket(const void* message, size_t size, int fd, protocol::Reply& reply, int& received);
+
+// The same of a Leave or a Query, with the Leave's flags.
+int ask_of(protocol::Kind kind, uint32_t flags, int fd, protocol::Reply& reply);
 
 // Is a daemon there? If it knows nothing of this socket yet it says so.
 bool daemon_answers(int fd);

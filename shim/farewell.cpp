@@ -6,6 +6,7 @@
 
 #include "protocol/message.h"
 #include "shim/client.h"
+#include "shim/join.h"
 #include "shim/known.h"
 #include "shim/log.h"
 #include "shim/real.h"
@@ -30,13 +31,10 @@ void say_farewell(int fd, uint32_t flags) {
   Socket socket;
   Known known;
   if (confined.load(std::memory_order_relaxed) || !listeners.take(fd) ||
-      describe(fd, socket) != 0 || !known_sockets.find(socket.cookie, known) ||
-      !known.has(Known::kMember) || !daemon_would_answer())
+      !find_member(fd, socket, known) || !daemon_would_answer())
     return;
-  const protocol::OfSocket message{
-      .header = {.kind = protocol::Kind::Leave, .size = sizeof message}, .flags = flags};
   protocol::Reply reply;
-  if (ask(&message, sizeof message, fd, reply) != 0) return;
+  if (ask_of(protocol::Kind::Leave, flags, fd, reply) != 0) return;
   if (reply.error != 0) {
     Line(LogLevel::Debug) << reply.text;
     return;

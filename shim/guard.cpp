@@ -4,20 +4,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "shim/join.h"
 #include "shim/known.h"
 #include "shim/log.h"
 #include "shim/real.h"
 #include "shim/socket.h"
 
 namespace subset::shim {
-namespace {
-
-bool find_member(int fd, Socket& socket, Known& known) {
-  return describe(fd, socket) == 0 && known_sockets.find(socket.cookie, known) &&
-         known.has(Known::kMember);
-}
-
-}  // namespace
 
 bool is_dissolve(const sockaddr* address, socklen_t length) {
   return address && length >= sizeof address->sa_family && address->sa_family == AF_UNSPEC;

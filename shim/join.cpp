@@ -83,6 +83,11 @@ int enter_without_daemon(int fd, const Socket& socket, const Endpoint& endpoint,
 
 }  // namespace
 
+bool find_member(int fd, Socket& socket, Known& known) {
+  return describe(fd, socket) == 0 && known_sockets.find(socket.cookie, known) &&
+         known.has(Known::kMember);
+}
+
 protocol::Wanted wanted_of(const Socket& socket, const Wish& wish) {
   const Settings& settings = process.settings;
   protocol::Wanted wanted;

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "protocol/message.h"
+#include "shim/known.h"
 #include "shim/socket.h"
 
 namespace subset::shim {
@@ -36,6 +37,9 @@ protocol::Wanted wanted_of(const Socket& socket, const Wish& wish);
 // The daemon has made the socket a member: says so, and remembers it.
 void accept_reply(const Socket& socket, const Endpoint& endpoint, const Wish& wish,
                   const protocol::Reply& reply);
+
+// Is the socket a member, as far as this process knows? Then what it knows of it.
+bool find_member(int fd, Socket& socket, Known& known);
 
 // What a socket at this address asks for; false where it is to be in no subset.
 bool find_wish(const Socket& socket, const Endpoint& endpoint, Wish& wish);

@@ -30,10 +30,8 @@ bool in_range(const so_subset& share) {
 // stays in the kernel's group until it is closed, where the daemon's program does not pick it.
 int leave(int fd, const Socket& socket, bool is_live) {
   if (is_live) {
-    const protocol::OfSocket message{
-        .header = {.kind = protocol::Kind::Leave, .size = sizeof message}};
     protocol::Reply reply;
-    ask(&message, sizeof message, fd, reply);
+    ask_of(protocol::Kind::Leave, 0, fd, reply);
   }
   if (process.settings.given)  // which must not bring it back at the next bind or listen
     known_sockets.put(socket.cookie, {.flags = Known::kDeclared});
@@ -51,10 +49,8 @@ int declare(int fd, const Socket& socket, const so_subset& share) {
 // The daemon's answer to "which instance is this socket?", for one that follows the environment or
 // was registered by another process.
 bool query(int fd, so_subset& share) {
-  const protocol::OfSocket message{
-      .header = {.kind = protocol::Kind::Query, .size = sizeof message}};
   protocol::Reply reply;
-  if (ask(&message, sizeof message, fd, reply) != 0 || !assigns(reply)) return false;
+  if (ask_of(protocol::Kind::Query, 0, fd, reply) != 0 || !assigns(reply)) return false;
   share = {.total = reply.total, .instance = reply.instance};
   return true;
 }

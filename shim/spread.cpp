@@ -66,11 +66,8 @@ bool replace_by_sibling(int fd, Socket& socket, const Wish& wish) {
 
 // The parent's socket is in the kernel's group as long as it is open, but no longer to be picked.
 void park(int fd) {
-  const protocol::OfSocket message{
-      .header = {.kind = protocol::Kind::Leave, .size = sizeof message},
-      .flags = protocol::kParked};
   protocol::Reply reply;
-  if (ask(&message, sizeof message, fd, reply) == 0 && reply.error != 0)
+  if (ask_of(protocol::Kind::Leave, protocol::kParked, fd, reply) == 0 && reply.error != 0)
     Line(LogLevel::Debug) << reply.text;
 }
 
@@ -310,8 +307,7 @@ void note_duplicate(int original, int copy) {
     if (find_deferred(original, socket, deferred)) {
       if (spreads && deferred.generation != kHandedOver) deferred.generation = kShared;
       deferred_sockets.put(copy, deferred);
-    } else if (spreads && describe(original, socket) == 0 &&
-               known_sockets.find(socket.cookie, known) && known.has(Known::kMember)) {
+    } else if (spreads && find_member(original, socket, known)) {
       deferred_sockets.put(copy, {.cookie = socket.cookie, .generation = kShared});
     }
     return 0;

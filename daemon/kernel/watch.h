@@ -35,7 +35,8 @@ class Watch {
   Result<void> tag(int socket, const subset_tag& tag);
   Result<void> untag(int socket);
 
-  // What the kernel has made of one socket of this process, tagged or not: about 2 µs.
+  // What the kernel has made of one socket of this process, tagged or not, and how many keep it
+  // open: about 2 µs.
   Result<subset_look> look_at(int socket) const;
 
   // All tagged sockets of the machine, in all network namespaces, each once. About 1 µs a socket;
