@@ -2,7 +2,6 @@
 // A daemon that does nothing: it assigns to each socket what was asked for and closes it. What a
 // join takes with it is what the exchange takes, the shim, two wake-ups and the passing of a
 // descriptor, and no daemon that is asked by each bind can be faster. Serves until SIGTERM.
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>

@@ -9,35 +9,26 @@
 //              closes it
 //
 // A connection gets one byte and is closed. Says "done" after the last step, and serves on.
-#include <fcntl.h>
-#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
-#include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <string>
 #include <thread>
 
 #include "tests/system/servers/address.h"
+#include "tests/system/servers/confine.h"
+#include "tests/system/servers/die.h"
 
 namespace subset::test {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-[[noreturn]] void die(const char* call) {
-  std::fprintf(stderr, "%s: %s\n", call, std::strerror(errno));
-  std::_Exit(1);
-}
 
 int open_listener(const Address& address) {
   const int fd = socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -70,18 +61,6 @@ void reopen(const Address& address, int times) {
   }
 }
 
-void confine() {
-  const sock_filter program[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sendmsg, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  const sock_fprog filter{std::size(program), const_cast<sock_filter*>(program)};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) die("no_new_privs");
-  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) < 0) die("seccomp");
-}
-
 void take(const std::string& step, const Address& address, int first) {
   if (step.starts_with("reopen:")) {
     reopen(address, std::atoi(step.c_str() + 7));
@@ -89,7 +68,7 @@ void take(const std::string& step, const Address& address, int first) {
     if (close(first) < 0) die("close");
   } else if (step == "confined") {
     const int listener = open_listener(address);
-    confine();
+    confine({SYS_sendmsg}, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_ALLOW);
     if (close(listener) < 0) die("close");
   } else {
     std::fprintf(stderr, "%s is no step\n", step.c_str());

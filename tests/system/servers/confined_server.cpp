@@ -13,10 +13,7 @@
 //                       while it serves
 //   deny                one that lets through what it makes itself from here on, bind included, and
 //                       fails all other calls with EPERM
-#include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -24,11 +21,11 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <string>
-#include <vector>
 
 #include "tests/system/servers/address.h"
+#include "tests/system/servers/confine.h"
+#include "tests/system/servers/die.h"
 #include "tests/system/servers/echo.h"
 
 namespace subset::test {
@@ -36,29 +33,12 @@ namespace {
 
 constexpr uid_t kNobody = 65534;
 
-[[noreturn]] void die(const char* call) {
-  std::fprintf(stderr, "%s: %s\n", call, std::strerror(errno));
-  std::_Exit(1);
-}
-
 int open_socket(const std::string& where) {
   const Address address(where);
   const int fd = socket(address.family(), SOCK_DGRAM, 0);
   if (fd < 0) die("socket");
   if (bind(fd, address.get(), address.size()) < 0) die("bind");
   return fd;
-}
-
-void allow_only(const std::vector<int>& calls, uint32_t otherwise) {
-  std::vector<sock_filter> program{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
-  for (const int call : calls) {
-    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(call), 0, 1));
-    program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
-  }
-  program.push_back(BPF_STMT(BPF_RET | BPF_K, otherwise));
-  const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) die("no_new_privs");
-  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) < 0) die("seccomp");
 }
 
 [[noreturn]] void serve(int fd, uint32_t id) {
@@ -88,10 +68,10 @@ void take(const std::string& step, int& fd) {
     for (int number = 0; number < 256; number++)
       if (number != STDOUT_FILENO) close(number);
   } else if (step == "filter") {
-    allow_only({SYS_recvfrom, SYS_sendto, SYS_write}, SECCOMP_RET_KILL_PROCESS);
+    confine({SYS_recvfrom, SYS_sendto, SYS_write}, SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS);
   } else if (step == "deny") {
-    allow_only({SYS_socket, SYS_bind, SYS_recvfrom, SYS_sendto, SYS_write, SYS_close},
-               SECCOMP_RET_ERRNO | EPERM);
+    confine({SYS_socket, SYS_bind, SYS_recvfrom, SYS_sendto, SYS_write, SYS_close},
+            SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO | EPERM);
   } else {
     std::fprintf(stderr, "%s is no step\n", step.c_str());
     std::_Exit(2);

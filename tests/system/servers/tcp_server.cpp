@@ -12,15 +12,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <exception>
 #include <string>
 #include <vector>
 
 #include "tests/system/servers/address.h"
+#include "tests/system/servers/die.h"
 
 namespace subset::test {
 namespace {
@@ -50,11 +49,6 @@ Arguments parse(int argc, char** argv) {
     }
   }
   return arguments;
-}
-
-[[noreturn]] void die(const char* call) {
-  std::fprintf(stderr, "%s: %s\n", call, std::strerror(errno));
-  std::exit(1);
 }
 
 constexpr int kGreetingSeconds = 60;

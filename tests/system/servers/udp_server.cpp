@@ -18,7 +18,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -30,6 +29,7 @@
 #include <vector>
 
 #include "tests/system/servers/address.h"
+#include "tests/system/servers/die.h"
 #include "tests/system/servers/echo.h"
 
 namespace subset::test {
@@ -78,11 +78,6 @@ Arguments parse(int argc, char** argv) {
     }
   }
   return arguments;
-}
-
-[[noreturn]] void die(const char* call) {
-  std::fprintf(stderr, "%s: %s\n", call, std::strerror(errno));
-  std::exit(1);
 }
 
 // With room for seconds of load: a machine that is busy with something else must not make the
